@@ -1,0 +1,1 @@
+"""Hydra configs of `robot_eval`, shipped inside the wheel."""

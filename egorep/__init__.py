@@ -1,0 +1,1 @@
+"""Frozen visual representations for robot policies."""

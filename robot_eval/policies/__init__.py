@@ -1,0 +1,1 @@
+"""Policies on frozen features: one file per head or algorithm."""

@@ -1,0 +1,39 @@
+# Every target sets up what it needs: system packages for headless rendering, then .venv.
+PYTHON := .venv/bin/python
+.PHONY: help setup demo test test-slow lint bench tables clean
+
+help:
+	@echo "make demo       two Meta-World tasks, three encoders: demonstrations to table and report"
+	@echo "make test       lint, types and tests"
+	@echo "make test-slow  the proofs that take minutes"
+	@echo "make bench      each benchmark against its peer, in one run"
+	@echo "make tables     the README's tables (hours)"
+
+setup:
+	@scripts/setup.sh test
+
+demo:
+	@scripts/setup.sh demo
+	$(PYTHON) -m robot_eval experiment=demo
+
+test: setup lint
+	$(PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --durations 10
+
+test-slow: setup
+	$(PYTHON) -m pytest -m slow
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: setup
+	$(PYTHON) benchmarks/rollout.py
+	$(PYTHON) benchmarks/training.py
+
+tables: setup
+	$(PYTHON) -m robot_eval out=runs/table_none
+	$(PYTHON) -m robot_eval variation=train out=runs/table_varied
+
+clean:
+	rm -rf .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -1,0 +1,219 @@
+"""Encoder: a frozen network with its preprocessing and pooling, behind one input contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import nn
+
+from egorep import names
+from egorep.backbones import Backbone, Features
+from egorep.preprocessing import Preprocessing, as_clips
+
+Observation = Literal["picture", "proprio", "state"]
+
+POOLS = ("cls", "mean")
+DEFAULT_MAX_BATCH = {"cpu": 1}
+DEFAULT_MAX_BATCH_ACCELERATOR = 256
+
+
+class Encoder(nn.Module):
+    """Pictures to features: frozen weights, preprocessing and pooling in one.
+
+    The last bits of a network's output depend on the size of the batch and on a frame's place in it, through
+    the kernels that torch picks and the ends of their vector loops. On a CPU, frames therefore go through the
+    network one by one: features are the same bits whatever stands beside a frame, and rollouts resumed with
+    other batches repeat exactly (on one machine, with one number of threads). A larger `max_batch` gives that
+    up for speed, about a third more on a small vision transformer; on an accelerator it is the default.
+
+    Attributes:
+        name: the name it was loaded by.
+        dim: number of features D.
+        num_frames: frames per clip that the network looks at together; 1 for networks of single pictures.
+        image_size: side of the network's square input, pixels.
+        pool: "cls" (class token after the final norm; without one, the network's own pooled features) or
+            "mean" (mean of the patch tokens or of the convolutional map).
+        fingerprint: hash of weights, architecture, preprocessing and pooling, hexadecimal.
+        observation: what a policy sees: "picture" (these features and proprioception), "proprio" or "state".
+    """
+
+    observation: Observation = "picture"
+    num_frames: int = 1
+
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        preprocessing: Preprocessing,
+        *,
+        pool: str = "cls",
+        device: str | torch.device = "cpu",
+        max_batch: int | None = None,
+    ) -> None:
+        """Freeze `backbone` and move it to `device`.
+
+        Args:
+            name: how to call it in tables and errors.
+            backbone: network from normalised pixels to `Features`.
+            preprocessing: from uint8 pictures to the input of `backbone`.
+            pool: one of `POOLS`.
+            device: where it runs.
+            max_batch: frames in one pass of the network, at least 1; by default 1 on a CPU and 256 elsewhere.
+
+        Raises:
+            ValueError: unknown `pool`, or `max_batch` below 1.
+        """
+        super().__init__()
+        if pool not in POOLS:
+            raise names.unknown("pool", pool, POOLS)
+        if max_batch is not None and max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+        self.name = name
+        self.pool = pool
+        self.image_size = preprocessing.image_size
+        self.preprocessing = preprocessing
+        self.backbone = backbone
+        self._max_batch = max_batch
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
+        self.fingerprint = _fingerprint(backbone, preprocessing, pool)
+        self.requires_grad_(False)
+        self.train(False)
+        self.to(device)
+        self.dim = self._probe()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs and the features lie."""
+        anchor = self._anchor
+        assert isinstance(anchor, torch.Tensor)
+        return anchor.device
+
+    @property
+    def max_batch(self) -> int:
+        """Frames in one pass of the network; larger batches are split."""
+        return self._max_batch or DEFAULT_MAX_BATCH.get(self.device.type, DEFAULT_MAX_BATCH_ACCELERATOR)
+
+    def train(self, mode: bool = True) -> Encoder:  # noqa: ARG002 - the signature is torch's
+        """Stay in evaluation mode, whatever is asked: a policy's `.train()` must not thaw its encoder."""
+        super().train(False)
+        return self
+
+    # Not inference_mode: its tensors could not enter the graph of a policy that trains on them.
+    @torch.no_grad()
+    def forward(self, frames: object) -> torch.Tensor:
+        """Encode pictures or clips.
+
+        Args:
+            frames: uint8 RGB in 0..255, numpy or torch, (B, H, W, 3) pictures or (B, T, H, W, 3) clips,
+                of any size.
+
+        Returns:
+            (B, D) float32 on `device`; of clips, the mean of the frames' features over time.
+
+        Raises:
+            TypeError: `frames` is no uint8 array.
+            ValueError: `frames` has a wrong shape.
+            FloatingPointError: the network gave features that are not finite.
+        """
+        clips = as_clips(frames)
+        pooled = torch.cat([self._pooled(features) for features in self._run(clips.flatten(0, 1))])
+        self._check_finite(pooled)
+        return pooled.reshape(*clips.shape[:2], -1).mean(1)
+
+    @torch.no_grad()
+    def tokens(self, frames: object) -> torch.Tensor:
+        """Encode pictures or clips to patch tokens, or to the cells of a convolutional map.
+
+        Args:
+            frames: as for `forward`.
+
+        Returns:
+            (B, T, h, w, C) float32 on `device`; T is 1 for pictures.
+
+        Raises:
+            TypeError: `frames` is no uint8 array.
+            ValueError: `frames` has a wrong shape.
+            FloatingPointError: the network gave features that are not finite.
+        """
+        clips = as_clips(frames)
+        tokens = torch.cat([features.tokens.float() for features in self._run(clips.flatten(0, 1))])
+        self._check_finite(tokens)
+        return tokens.reshape(*clips.shape[:2], *tokens.shape[1:])
+
+    def _run(self, frames: torch.Tensor) -> Iterator[Features]:
+        """Features of (N, H, W, 3) frames, `max_batch` at a time."""
+        for start in range(0, len(frames), self.max_batch):
+            part = frames[start : start + self.max_batch]
+            pixels = self.preprocessing(part.to(self.device))
+            if self.device.type == "cpu":
+                pixels = pixels.contiguous(memory_format=torch.channels_last)
+            yield self.backbone(pixels)
+
+    def _pooled(self, features: Features) -> torch.Tensor:
+        pooled = features.pooled if self.pool == "cls" else features.tokens.flatten(1, 2).mean(1)
+        return pooled.float()
+
+    def _check_finite(self, features: torch.Tensor) -> None:
+        if not torch.isfinite(features).all():
+            raise FloatingPointError(
+                f"encoder {self.name!r} gave features that are not finite: check its weights"
+            )
+
+    @torch.no_grad()
+    def _probe(self) -> int:
+        """The number of features, from one blank picture; the CPU's fast memory layout is set on the way."""
+        if self.device.type == "cpu":
+            self.backbone.to(memory_format=torch.channels_last)
+        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device)
+        return self._pooled(self.backbone(blank)).shape[-1]
+
+
+class BlindEncoder(Encoder):
+    """No picture at all: the policy sees proprioception only, or the simulator's full state.
+
+    Frames are checked against the contract like any encoder's, and give (B, 0). `pool` is "none",
+    `image_size` 0.
+    """
+
+    def __init__(self, name: str, observation: Observation, device: str | torch.device = "cpu") -> None:
+        """Name the encoder and what a policy sees through it ("proprio" or "state")."""
+        nn.Module.__init__(self)
+        self.name = name
+        self.observation = observation
+        self.dim = 0
+        self.image_size = 0
+        self.pool = "none"
+        self._max_batch = None
+        self.register_buffer("_anchor", torch.empty(0, device=device), persistent=False)
+        self.fingerprint = _digest(f"blind encoder {name}".encode())
+        self.train(False)
+
+    def forward(self, frames: object) -> torch.Tensor:
+        """Check `frames`, and return (B, 0) float32."""
+        return torch.zeros(len(as_clips(frames)), 0, device=self.device)
+
+    def tokens(self, frames: object) -> torch.Tensor:  # noqa: ARG002 - the signature is Encoder's
+        """Raise a ValueError: there are none."""
+        raise ValueError(f"encoder {self.name!r} looks at no picture, so it has no tokens")
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _fingerprint(backbone: Backbone, preprocessing: Preprocessing, pool: str) -> str:
+    """Hash of all that decides the features; equal weights mean different things in two architectures."""
+    recipe = {"architecture": backbone.architecture, "pool": pool, **dataclasses.asdict(preprocessing)}
+    parts: list[bytes | memoryview] = [json.dumps(recipe, sort_keys=True).encode()]
+    for name, weight in sorted(backbone.state_dict().items()):
+        parts.append(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        parts.append(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return _digest(*parts)

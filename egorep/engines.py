@@ -1,0 +1,81 @@
+"""Inference engines: what computes a frozen network.
+
+`torch` runs everywhere. `openvino` is for CPUs: it compiles the network once, folds its normalisations and runs
+one frame per core, several times as many frames a second as torch (`benchmarks/encoding.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+
+from egorep.backbones import Backbone, Features
+
+ENGINES = ("torch", "openvino")
+
+
+class OpenVINONetwork:
+    """A backbone compiled by OpenVINO for the CPU, in float32.
+
+    Every frame is one request on one core, so a frame's features do not depend on the frames beside it, nor on
+    how many cores there are.
+
+    Args:
+        backbone: the network; its weights are copied.
+        image_size: side of its square input, pixels.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+        RuntimeError: OpenVINO cannot convert this network.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: int) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ImportError("engine 'openvino' needs OpenVINO: pip install openvino") from error
+        cores = os.cpu_count() or 1
+        try:
+            model = _convert(backbone, (1, 3, image_size, image_size))
+        except Exception as error:
+            raise RuntimeError(f"OpenVINO cannot convert this network ({error}); use engine='torch'") from error
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where the processor has it
+            "INFERENCE_NUM_THREADS": cores,
+            "NUM_STREAMS": cores,
+        }
+        compiled = openvino.Core().compile_model(model, "CPU", options)
+        self._queue = openvino.AsyncInferQueue(compiled, cores)
+        self._queue.set_callback(_keep_outputs)
+
+    def __call__(self, pixels: torch.Tensor) -> Features:
+        """Features of (N, 3, S, S) float32 pixels on the CPU."""
+        outputs: list[Any] = [None] * len(pixels)
+        for index, frame in enumerate(pixels.contiguous().numpy()):
+            self._queue.start_async([frame[None]], (outputs, index))
+        self._queue.wait_all()
+        pooled, tokens = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return Features(pooled, tokens)
+
+
+def _keep_outputs(request: Any, slot: tuple[list[Any], int]) -> None:
+    outputs, index = slot
+    # Copied: the request's buffers serve the next frame.
+    outputs[index] = [torch.from_numpy(request.get_output_tensor(i).data.copy()) for i in range(2)]
+
+
+def _convert(backbone: Backbone, shape: tuple[int, ...]) -> Any:
+    # Not openvino.convert_model, which reports its use to a server.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its own tracer deprecated, at every step
+        decoder = TorchScriptPythonDecoder(backbone, example_input=(torch.zeros(shape),), trace_kwargs={})
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape(list(shape))
+    return model

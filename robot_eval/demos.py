@@ -1,0 +1,299 @@
+"""Demonstrations by a suite's expert, in robomimic's HDF5 layout, made once and content-addressed.
+
+Layout: `data/demo_i/{obs/<camera>_image, obs/proprio, obs/state, actions, rewards, dones, states}`, with
+`num_samples` per demonstration and `total`, `env_args` on `data`, so robomimic's own tools read the files.
+Beside it, ours: `fingerprint` (of the pictures) and `seed` per demonstration, and the recipe on `data`.
+
+A file stands under a hash of its recipe: everything that decides what is in it, versions included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from egorep.cache import frames_fingerprint
+from robot_eval.environment import EnvSettings
+from robot_eval.simulators import Simulator, SimulatorCrash, Trajectory, simulators
+from robot_eval.suites import load_suite
+
+_logger = logging.getLogger(__name__)
+
+FIRST_SEED = 1_000_000  # demonstrations, evaluation and held-out episodes draw from seeds that never meet
+_MAX_CRASHES = 3
+# Experts of the suites succeed in most episodes; a task below this share is broken, not unlucky.
+_LEAST_SUCCESS = 0.2
+
+
+@dataclass(frozen=True)
+class DemoRecipe:
+    """Everything that decides a set of demonstrations.
+
+    Attributes:
+        settings: of the environment.
+        count: demonstrations wanted: the first `count` successful episodes in the order of their seeds.
+        noise, horizon, hold: see `robot_eval.simulators.demonstrate`.
+    """
+
+    settings: EnvSettings
+    count: int
+    noise: float
+    horizon: int
+    hold: int
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that decide what the simulator does."""
+        return {p: importlib.metadata.version(p) for p in load_suite(self.settings.suite).packages}
+
+    @property
+    def key(self) -> str:
+        """Hash of the recipe and the simulator's versions."""
+        recipe = {**dataclasses.asdict(self), "versions": self.versions}
+        return hashlib.blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One demonstration of a file; pictures are read when asked for. It is a `FrameSet` of `egorep.cache`."""
+
+    path: Path
+    name: str
+    fingerprint: str
+
+    def frames(self) -> npt.NDArray[np.uint8]:
+        """(T, H, W, 3) uint8 pictures."""
+        with h5py.File(self.path) as file:
+            camera = json.loads(file["data"].attrs["recipe"])["settings"]["camera"]
+            pictures: npt.NDArray[np.uint8] = file[f"data/{self.name}/obs/{camera}_image"][:]
+            return pictures
+
+    def read(self, key: str) -> npt.NDArray[Any]:
+        """An array of the demonstration by its key: "actions", "obs/proprio", "obs/state"."""
+        with h5py.File(self.path) as file:
+            values: npt.NDArray[Any] = file[f"data/{self.name}/{key}"][:]
+            return values
+
+
+@dataclass(frozen=True)
+class DemoSet:
+    """The demonstrations of one task.
+
+    Attributes:
+        demos: in the order of their seeds.
+        discarded: episodes in which the expert failed.
+        fingerprint: of all that a policy learns from: pictures, observations and actions.
+    """
+
+    path: Path
+    demos: tuple[Demo, ...]
+    discarded: int
+    fingerprint: str
+
+
+def read_demos(path: Path) -> DemoSet:
+    """The demonstrations of a file that `collect` wrote."""
+    with h5py.File(path) as file:
+        data = file["data"]
+        names = sorted(data, key=lambda name: int(name.removeprefix("demo_")))
+        demos = tuple(Demo(path, name, str(data[name].attrs["fingerprint"])) for name in names)
+        return DemoSet(path, demos, int(data.attrs["discarded"]), str(data.attrs["fingerprint"]))
+
+
+def collect(
+    recipe: DemoRecipe, folder: Path, workers: int, progress: Callable[[int], None] | None = None
+) -> DemoSet:
+    """The demonstrations of `recipe`, read from `folder` or, where they are not there yet, made.
+
+    Every finished episode is kept on disk, so a collection that was killed goes on where it was; the result
+    depends neither on that nor on the number of workers.
+
+    Args:
+        recipe: what to make.
+        folder: of all demonstrations.
+        workers: simulator processes.
+        progress: called with the number of demonstrations that have become ready.
+
+    Raises:
+        RuntimeError: the expert hardly ever succeeds, or one episode keeps crashing its simulator.
+    """
+    settings = recipe.settings
+    path = folder / settings.suite / settings.task / f"{recipe.key}.hdf5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # a second process waits, and then reads
+        if not path.exists():
+            parts = path.with_suffix(".parts")
+            parts.mkdir(exist_ok=True)
+            seeds = _Collection(recipe, parts, progress).run(workers)
+            _assemble(recipe, parts, seeds, path)
+            shutil.rmtree(parts)
+        elif progress is not None:
+            progress(recipe.count)
+    return read_demos(path)
+
+
+class _Collection:
+    """Episodes in the order of their seeds until enough have succeeded."""
+
+    def __init__(self, recipe: DemoRecipe, parts: Path, progress: Callable[[int], None] | None) -> None:
+        self._recipe = recipe
+        self._parts = parts
+        self._progress = progress
+        self._outcome: dict[int, bool] = {}
+        self._crashes: dict[int, int] = {}
+        self._next = FIRST_SEED
+
+    def run(self, workers: int) -> list[int]:
+        """Seeds of the episodes that are to be kept, and of the failed ones before the last of them."""
+        self._resume()
+        if self._missing() > 0:
+            with simulators(self._recipe.settings, workers) as pool:
+                busy: dict[Simulator, int] = {}
+                while self._missing() > 0 or busy:
+                    self._assign(pool, busy)
+                    self._collect(busy)
+        return self._decided()
+
+    def _resume(self) -> None:
+        for part in self._parts.glob("*.hdf5"):
+            self._settle(int(part.stem), success=True)
+        for part in self._parts.glob("*.failed"):
+            self._settle(int(part.stem), success=False)
+
+    def _settle(self, seed: int, success: bool) -> None:
+        self._outcome[seed] = success
+        if success and self._progress is not None:
+            self._progress(1)
+
+    def _missing(self) -> int:
+        return self._recipe.count - sum(self._outcome.values())
+
+    def _assign(self, pool: Sequence[Simulator], busy: dict[Simulator, int]) -> None:
+        recipe = self._recipe
+        for simulator in pool:
+            if simulator in busy or len(busy) >= self._missing():
+                continue
+            while self._next in self._outcome or self._next in busy.values():
+                self._next += 1
+            seed, self._next = self._next, self._next + 1
+            busy[simulator] = seed
+            simulator.send("demonstrate", seed, recipe.noise, recipe.horizon, recipe.hold)
+
+    def _collect(self, busy: dict[Simulator, int]) -> None:
+        ready = wait([simulator.connection for simulator in busy])
+        for simulator in [simulator for simulator in busy if simulator.connection in ready]:
+            seed = busy.pop(simulator)
+            try:
+                trajectory: Trajectory | None = simulator.receive()
+            except SimulatorCrash as crash:
+                self._after_crash(simulator, seed, crash, busy)
+                continue
+            self._save(seed, trajectory)
+
+    def _after_crash(
+        self, simulator: Simulator, seed: int, crash: Exception, busy: dict[Simulator, int]
+    ) -> None:
+        self._crashes[seed] = self._crashes.get(seed, 0) + 1
+        if self._crashes[seed] >= _MAX_CRASHES:
+            raise RuntimeError(f"demonstration {seed} crashed its simulator {_MAX_CRASHES} times") from crash
+        _logger.warning("demonstration %d: %s; starting it again", seed, crash)
+        simulator.restart()
+        busy[simulator] = seed
+        recipe = self._recipe
+        simulator.send("demonstrate", seed, recipe.noise, recipe.horizon, recipe.hold)
+
+    def _save(self, seed: int, trajectory: Trajectory | None) -> None:
+        if trajectory is None:
+            (self._parts / f"{seed}.failed").touch()
+        else:
+            temporary = self._parts / f"{seed}.tmp"
+            with h5py.File(temporary, "w") as file:
+                _write_demo(file.create_group("demo"), trajectory, self._recipe.settings.camera)
+            temporary.replace(self._parts / f"{seed}.hdf5")
+        self._settle(seed, success=trajectory is not None)
+        self._check_expert()
+
+    def _check_expert(self) -> None:
+        tried, succeeded = len(self._outcome), sum(self._outcome.values())
+        if tried >= 2 * self._recipe.count + 10 and succeeded < _LEAST_SUCCESS * tried:
+            raise RuntimeError(
+                f"the expert of {self._recipe.settings.task} succeeded in {succeeded} of {tried} episodes within "
+                f"{self._recipe.horizon} steps at noise {self._recipe.noise}: allow more steps or less noise"
+            )
+
+    def _decided(self) -> list[int]:
+        good = sorted(seed for seed, success in self._outcome.items() if success)[: self._recipe.count]
+        return [seed for seed in sorted(self._outcome) if seed <= good[-1]]
+
+
+def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
+    length = len(trajectory.actions)
+    pictures = trajectory.pictures
+    # One picture a chunk: readers want single frames. Level 1 halves the file; higher levels hardly help.
+    group.create_dataset(
+        f"obs/{camera}_image",
+        data=pictures,
+        chunks=(1, *pictures.shape[1:]),
+        compression="gzip",
+        compression_opts=1,
+    )
+    group.create_dataset("obs/proprio", data=trajectory.proprio)
+    group.create_dataset("obs/state", data=trajectory.state)
+    group.create_dataset("states", data=trajectory.simulator_state)
+    group.create_dataset("actions", data=trajectory.actions)
+    group.create_dataset("rewards", data=trajectory.success.astype(np.float32))
+    dones = np.zeros(length, np.int64)
+    dones[-1] = 1
+    group.create_dataset("dones", data=dones)
+    group.attrs["num_samples"] = length
+    group.attrs["seed"] = trajectory.seed
+    group.attrs["fingerprint"] = frames_fingerprint(pictures)
+
+
+def _assemble(recipe: DemoRecipe, parts: Path, seeds: Sequence[int], path: Path) -> None:
+    kept = [seed for seed in seeds if (parts / f"{seed}.hdf5").exists()]
+    digest = hashlib.blake2b(digest_size=10)
+    temporary = path.with_suffix(".tmp")
+    total = 0
+    with h5py.File(temporary, "w") as file:
+        data = file.create_group("data")
+        for index, seed in enumerate(kept):
+            with h5py.File(parts / f"{seed}.hdf5") as part:
+                part.copy("demo", data, name=f"demo_{index}")
+            demo = data[f"demo_{index}"]
+            total += int(demo.attrs["num_samples"])
+            digest.update(demo.attrs["fingerprint"].encode())
+            for key in ("actions", "obs/proprio", "obs/state"):
+                digest.update(demo[key][:].tobytes())
+        data.attrs["total"] = total
+        data.attrs["env_args"] = json.dumps(_robomimic_env_args(recipe))
+        data.attrs["recipe"] = json.dumps({**dataclasses.asdict(recipe), "versions": recipe.versions})
+        data.attrs["discarded"] = len(seeds) - len(kept)
+        data.attrs["fingerprint"] = digest.hexdigest()
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _robomimic_env_args(recipe: DemoRecipe) -> dict[str, Any]:
+    # type 2 is robomimic's EnvType.GYM_TYPE: neither robosuite (1) nor iGibson (3).
+    return {"env_name": recipe.settings.task, "type": 2, "env_kwargs": dataclasses.asdict(recipe.settings)}

@@ -1,0 +1,169 @@
+"""The interface between a simulation suite and everything else: tasks as gymnasium environments.
+
+This module and the suites are imported by simulator processes, which never import torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gymnasium
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from robot_eval.render import Look, Renderer
+from robot_eval.variation import SceneParts, SceneVariation, VariationName
+
+Observation = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """Everything that decides what one environment shows and does.
+
+    Attributes:
+        suite, task: names.
+        camera: of the suite.
+        render: look, see `robot_eval.render`.
+        render_size: side of the square that is rendered, pixels.
+        picture_size: side of its centre crop, pixels: what is stored and encoded.
+        variation: what the scene looks like, see `robot_eval.variation`.
+    """
+
+    suite: str
+    task: str
+    camera: str
+    render: Look = "fast"
+    render_size: int = 224
+    picture_size: int = 224
+    variation: VariationName = "none"
+
+
+class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
+    """One task of a suite. Observations hold `proprio` (what the robot feels) and `state` (everything).
+
+    Pictures come from `render()`, on demand, because on a CPU they cost more than all the rest; the
+    renderer is made at the first call. `reset(seed=...)` decides the episode entirely: layout and looks.
+    Subclasses call `_adopt` at the end of their constructor.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self, settings: EnvSettings) -> None:
+        self.settings = settings
+        self._renderer: Renderer | None = None
+
+    def _adopt(self, model: mujoco.MjModel, data: mujoco.MjData, parts: SceneParts) -> None:
+        self._model, self._data = model, data
+        self._camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, self.settings.camera)
+        if self._camera_id < 0:
+            names = [model.camera(i).name for i in range(model.ncam)]
+            raise ValueError(f"{self.settings.task} has no camera {self.settings.camera!r}, only {names}")
+        _set_upright(model)
+        self._variation = SceneVariation(model, parts, self.settings.variation)
+
+    @abstractmethod
+    def _reset_task(self, seed: int) -> None:
+        """Start the episode that `seed` names."""
+
+    @abstractmethod
+    def _step_task(self, action: npt.NDArray[np.float32]) -> bool:
+        """Apply one action and say whether the task is now achieved."""
+
+    @abstractmethod
+    def _observe(self) -> Observation:
+        """`proprio` and `state`, each 1-D float32."""
+
+    @abstractmethod
+    def expert_action(self) -> npt.NDArray[np.float32]:
+        """What the suite's demonstrator does now, within the action space."""
+
+    @property
+    @abstractmethod
+    def simulator_state(self) -> npt.NDArray[np.float64]:
+        """The flat MuJoCo state, positions then velocities, as robomimic stores it."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; without a seed, one is drawn from the environment's own generator."""
+        super().reset(seed=seed)
+        episode = int(self.np_random.integers(2**31)) if seed is None else seed
+        self._reset_task(episode)
+        # A stream of its own, so that looks do not depend on how much randomness a layout takes.
+        self._variation.apply(np.random.default_rng((episode, 1)))
+        if self._renderer is not None:
+            self._renderer.upload_textures(self._variation.changed_textures)
+        return self._observe(), {}
+
+    def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control step. The reward is 1 while the task is achieved; episodes end by the caller's horizon.
+
+        Raises:
+            ValueError: the action has another shape than the action space, or a NaN.
+        """
+        action = np.asarray(action, np.float32)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(
+                f"{self.settings.task} takes a finite action of shape {self.action_space.shape}, got {action}"
+            )
+        box = cast(gymnasium.spaces.Box, self.action_space)
+        success = self._step_task(np.clip(action, box.low, box.high))
+        return self._observe(), float(success), False, False, {"success": success}
+
+    def render(self) -> npt.NDArray[np.uint8]:  # type: ignore[override]
+        """The current picture, (picture_size, picture_size, 3) uint8 RGB, upright."""
+        if self._renderer is None:
+            size = self.settings.render_size
+            self._renderer = Renderer(self._model, size, size, self.settings.render)
+            self._renderer.upload_textures(self._variation.changed_textures)
+        picture = self._renderer.render(self._data, self._camera_id, self._variation.decor)
+        margin = (self.settings.render_size - self.settings.picture_size) // 2
+        return picture[
+            margin : margin + self.settings.picture_size, margin : margin + self.settings.picture_size
+        ]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def _set_upright(model: mujoco.MjModel) -> None:
+    """Roll cameras that hang upside down (Meta-World's corner2) by half a turn, without mirroring."""
+    half_turn = np.array([0.0, 0.0, 0.0, 1.0])
+    up, turned = np.empty(3), np.empty(4)
+    for camera in range(model.ncam):
+        mujoco.mju_rotVecQuat(up, np.array([0.0, 1.0, 0.0]), model.cam_quat[camera])
+        if model.cam_bodyid[camera] == 0 and up[2] < -1e-6:
+            mujoco.mju_mulQuat(turned, model.cam_quat[camera], half_turn)
+            model.cam_quat[camera] = turned
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A simulation suite: what it offers, and how to make one of its environments.
+
+    Attributes:
+        name: the suite's, and its file's.
+        tasks: all of them.
+        cameras: that every task has.
+        horizon: control steps of an episode in the suite's own protocol.
+        control_hz: control steps per second, for videos.
+        packages: whose versions decide what the suite does.
+        make: builds an environment; its settings are valid.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    cameras: tuple[str, ...]
+    horizon: int
+    control_hz: int
+    packages: tuple[str, ...]
+    make: Callable[[EnvSettings], RobotEnv]

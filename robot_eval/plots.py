@@ -1,0 +1,251 @@
+"""The plots of a report: success with intervals, and learning curves. One colour per encoder throughout."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from robot_eval.stats import encoder_order, overall, successes
+
+# Okabe & Ito (2008) without its yellow, which vanishes on white; then Tol's muted colours for long tables.
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#44AA99",
+)
+# What is no picture encoder stays out of the colours: the two ends of the scale in greys.
+GREYS = {"state": "#8A8F98", "oracle": "#22262B"}
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#C9CED6",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E9EE",
+    "text.color": "#1B1F24",
+    "xtick.color": "#59616C",
+    "ytick.color": "#1B1F24",
+    "xtick.labelsize": 8.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "svg.hashsalt": "egorep",  # the same results give the same bytes
+}
+_DASHES: dict[str, Literal["-", "--"]] = {"train": "-", "none": "--"}
+_WIDTH = 9.6  # inches; the page shows it at its full text width
+
+
+def colours(encoders: Sequence[str]) -> dict[str, str]:
+    """A colour per encoder, safe for the colour-blind; the same set of names always gets the same colours."""
+    named = sorted(set(encoders) - set(GREYS))
+    return GREYS | {encoder: PALETTE[index % len(PALETTE)] for index, encoder in enumerate(named)}
+
+
+def success_figure(summary: pd.DataFrame) -> Figure:
+    """Held-out success with intervals, a panel per task and one for the mean, encoders down.
+
+    Filled markers were judged under what the policies learned on, hollow ones under the unseen variation;
+    discs learned under variation "train" and squares under "none".
+
+    Args:
+        summary: lines of `summarise` for one policy and protocol.
+    """
+    encoders = encoder_order(summary)
+    panels = [*_tasks(summary), ("", "mean over tasks")]
+    data = pd.concat([summary, overall(summary).assign(suite="", task="mean over tasks")])
+    conditions = sorted(set(map(tuple, summary[["train_variation", "variation"]].to_numpy())))
+    row_height = 0.2 + 0.14 * len(conditions)
+    figure, grid = _panels(len(panels), 0.75 + row_height * len(encoders))
+    paint = colours(encoders)
+    with _style():
+        for index, (axes, (suite, task)) in enumerate(zip(grid, panels, strict=False)):
+            rows = data[(data["suite"] == suite) & (data["task"] == task)]
+            axes.set_title(_label(suite, task, summary), pad=6)
+            _draw_rates(axes, rows, encoders, conditions, paint)
+            axes.set_yticks(
+                range(len(encoders)), encoders if index % _columns(len(panels)) == 0 else [""] * len(encoders)
+            )
+    _condition_legend(figure, conditions)
+    return figure
+
+
+def curves_figure(frame: pd.DataFrame) -> Figure | None:
+    """Success at every checkpoint: the mean over policy seeds, with the single seeds thin behind it.
+
+    Args:
+        frame: result rows of one policy and protocol.
+
+    Returns:
+        The figure, or None when nothing was evaluated during training.
+    """
+    during = frame[frame["role"] == "checkpoint"]
+    if during.empty:
+        return None
+    during = during.assign(rate=[float(np.mean(successes(row))) for row in during.itertuples()])
+    panels, paint = _tasks(during), colours(list(frame["encoder"]))
+    figure, grid = _panels(len(panels), 2.35)
+    with _style():
+        for axes, (suite, task) in zip(grid, panels, strict=False):
+            axes.set_title(_label(suite, task, during), pad=6)
+            _draw_curves(axes, during[(during["suite"] == suite) & (during["task"] == task)], paint)
+    names = sorted(set(during["encoder"]))
+    handles = [Line2D([], [], color=paint[name], linewidth=2, label=name) for name in names]
+    if during["train_variation"].nunique() > 1:
+        handles += [
+            Line2D([], [], color="#59616C", linestyle=dash, label=f"trained on {variation}")
+            for variation, dash in _DASHES.items()
+        ]
+    _legend(figure, handles)
+    return figure
+
+
+def to_svg(figure: Figure, prefix: str) -> str:
+    """The figure as an inline SVG element whose ids start with `prefix`, so that several fit on one page."""
+    buffer = io.StringIO()
+    with _style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+
+
+def to_png(figure: Figure, dpi: int = 160) -> bytes:
+    """The figure as PNG, on white."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Bytes as a `data:` URI of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _style() -> AbstractContextManager[None]:
+    return mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # its stub wants a literal type for the keys
+
+
+def _tasks(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    return sorted({(str(suite), str(task)) for suite, task in frame[["suite", "task"]].to_numpy()})
+
+
+def _label(suite: str, task: str, frame: pd.DataFrame) -> str:
+    label = f"{suite}/{task}" if suite and frame["suite"].nunique() > 1 else task
+    return label if len(label) <= 34 else f"{label[:33]}…"
+
+
+def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A grid of `count` panels, each `height` inches; built without pyplot, so nothing stays open."""
+    columns = _columns(count)
+    rows = math.ceil(count / columns)
+    with _style():
+        spacing = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
+        figure = Figure(figsize=(_WIDTH, rows * height + 0.45), layout=spacing)
+        axes = [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
+    return figure, axes
+
+
+def _columns(count: int) -> int:
+    return 2 if count in (2, 4) else min(count, 3)
+
+
+def _draw_rates(
+    axes: Axes,
+    rows: pd.DataFrame,
+    encoders: list[str],
+    conditions: list[tuple[str, str]],
+    paint: dict[str, str],
+) -> None:
+    spread = 0.56 / max(1, len(conditions))
+    known: Iterator[Any] = rows.dropna(subset=["held_out"]).itertuples()
+    for row in known:
+        condition = (row.train_variation, row.variation)
+        shift = (conditions.index(condition) - (len(conditions) - 1) / 2) * spread
+        y, colour = encoders.index(row.encoder) + shift, paint[row.encoder]
+        axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="round")
+        axes.plot([row.held_out], [y], clip_on=False, **_marker(condition, colour))
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(encoders) - 0.4, -0.6), xticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.grid(False, axis="y")
+    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.spines["left"].set_visible(False)
+
+
+def _marker(condition: tuple[str, str], colour: str) -> dict[str, Any]:
+    train, judged = condition
+    return {
+        "marker": "o" if train == "train" else "s",
+        "markersize": 6.5 if train == "train" else 6,
+        "color": colour,
+        "markerfacecolor": "white" if judged == "unseen" else colour,
+        "markeredgewidth": 1.6,
+        "linestyle": "none",
+    }
+
+
+def _condition_legend(figure: Figure, conditions: list[tuple[str, str]]) -> None:
+    names = [f"trained on {train}, judged on {judged}" for train, judged in conditions]
+    handles = [
+        Line2D([], [], label=name, **_marker(condition, "#59616C"))
+        for name, condition in zip(names, conditions, strict=True)
+    ]
+    _legend(figure, handles)
+
+
+def _draw_curves(axes: Axes, rows: pd.DataFrame, paint: dict[str, str]) -> None:
+    for (encoder, train), part in rows.groupby(["encoder", "train_variation"], sort=True):
+        look: dict[str, Any] = {"color": paint[str(encoder)], "linestyle": _DASHES[str(train)]}
+        for _, seed in part.sort_values("checkpoint").groupby("seed"):
+            axes.plot(seed["checkpoint"], seed["rate"], linewidth=0.8, alpha=0.35, **look)
+        mean = part.groupby("checkpoint")["rate"].mean()
+        axes.plot(mean.index, mean, linewidth=2, marker="o", markersize=3, **look)
+    axes.set(ylim=(-0.03, 1.03), yticks=[0, 0.25, 0.5, 0.75, 1])
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_steps))
+
+
+def _legend(figure: Figure, handles: list[Line2D]) -> None:
+    with _style():
+        figure.legend(
+            handles=handles,
+            loc="outside upper left",
+            ncols=min(4, len(handles)),
+            frameon=False,
+            handletextpad=0.5,
+        )
+
+
+def _percent(value: float, _: int) -> str:
+    return f"{value:.0%}".replace("%", " %")
+
+
+def _steps(value: float, _: int) -> str:
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"

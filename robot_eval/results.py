@@ -1,0 +1,284 @@
+"""Results on disk: one small file per finished evaluation, merged into one Parquet table.
+
+A run can be killed at any point. A unit's file appears whole or not at all, so what is there is finished, and
+what is not is to be done; the table is only ever rebuilt from the units.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+log = logging.getLogger(__name__)
+
+ROLES = ("checkpoint", "held_out")
+SUCCESS_RULES = ("any", "last")
+TRAIN_VARIATIONS = ("none", "train")
+VARIATIONS = ("none", "train", "unseen")
+
+# What makes two rows the same evaluation; the rest of a row is its outcome.
+IDENTITY = (
+    "suite",
+    "task",
+    "encoder",
+    "policy",
+    "protocol",
+    "train_variation",
+    "variation",
+    "seed",
+    "role",
+    "checkpoint",
+    "render",
+    "camera",
+    "demos",
+    "success_rule",
+    "encoder_fingerprint",
+    "demos_fingerprint",
+)
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One evaluation of one policy: who was judged, under what, and what came of every episode.
+
+    The episode lists have one entry per episode, in the same order. `checkpoint` counts optimiser steps and
+    `train_seconds` the seconds of training from the start to that checkpoint. A row of role "checkpoint" was
+    evaluated during training, on the evaluation seeds; one of role "held_out" is the policy picked by `best`,
+    on fresh seeds. `video` is a path relative to the run folder and shows the row's first episode.
+
+    Raises:
+        ValueError: an unknown role, rule or variation, no episode, or episode lists of different lengths.
+    """
+
+    encoder: str
+    encoder_fingerprint: str
+    suite: str
+    task: str
+    policy: str
+    protocol: str
+    seed: int
+    train_variation: str
+    variation: str
+    render: str
+    camera: str
+    checkpoint: int
+    role: str
+    success_rule: str
+    episode_seeds: list[int]
+    success_any: list[bool]
+    success_last: list[bool]
+    episode_steps: list[int]
+    demos: int
+    demos_fingerprint: str
+    demos_discarded: int
+    frame_hash: str
+    train_loss: float
+    train_seconds: float
+    rollout_seconds: float
+    restarts: int
+    versions: dict[str, str]
+    video: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, valid in (
+            ("role", ROLES),
+            ("success_rule", SUCCESS_RULES),
+            ("train_variation", TRAIN_VARIATIONS),
+            ("variation", VARIATIONS),
+        ):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} must be one of {', '.join(valid)}; got {getattr(self, name)!r}")
+        if self.variation == "unseen" and self.role != "held_out":
+            raise ValueError("variation 'unseen' is for held_out rows only: no policy is picked under it")
+        self._check_episodes()
+
+    def _check_episodes(self) -> None:
+        names = ("episode_seeds", "success_any", "success_last", "episode_steps")
+        lengths = {name: len(getattr(self, name)) for name in names}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise ValueError(
+                f"an evaluation needs the same number (> 0) of entries in each list; got {lengths}"
+            )
+        if len(set(self.episode_seeds)) != len(self.episode_seeds):
+            raise ValueError("episode_seeds repeat: an episode would count twice")
+
+    @property
+    def successes(self) -> list[bool]:
+        """The outcomes under the row's own success rule, one per episode."""
+        return self.success_any if self.success_rule == "any" else self.success_last
+
+    def to_record(self) -> dict[str, Any]:
+        """The row as plain values for JSON and Parquet; `versions` becomes a JSON string."""
+        return asdict(self) | {"versions": json.dumps(self.versions, sort_keys=True)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> EvaluationRow:
+        """The row that `to_record` wrote.
+
+        Raises:
+            ValueError: a column is missing or unknown, or its values do not make a row.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(record) != names:
+            raise ValueError(f"not a result: columns {sorted(names ^ set(record))} are missing or unknown")
+        return cls(**{**record, "versions": json.loads(record["versions"])})
+
+
+class ResultStore:
+    """The finished evaluations of one run folder, each under a key that says what it was computed from."""
+
+    def __init__(self, run_folder: str | Path) -> None:
+        self.run_folder = Path(run_folder)
+        self.units = self.run_folder / "units"
+
+    def has(self, key: str) -> bool:
+        """Whether the unit is finished and readable; a damaged file is warned of and counts as not done."""
+        return _read_unit(self._path(key)) is not None
+
+    def read(self, key: str) -> EvaluationRow:
+        """The row of a finished unit.
+
+        Raises:
+            KeyError: the unit is not finished, or its file is damaged.
+        """
+        row = _read_unit(self._path(key))
+        if row is None:
+            raise KeyError(f"no finished unit {key} in {self.units}")
+        return row
+
+    def write(self, key: str, row: EvaluationRow) -> None:
+        """Keep a finished unit; another one under the same key is replaced.
+
+        Raises:
+            ValueError: a key that is no safe file name.
+        """
+        path = self._path(key)
+        self.units.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(row.to_record(), default=_plain), encoding="utf-8")
+
+    def rows(self, keys: Iterable[str] | None = None) -> list[EvaluationRow]:
+        """Finished rows, each evaluation once, ordered by what they are and not by when they were written.
+
+        Args:
+            keys: the units wanted, such as those of the present configuration in a folder that also holds
+                others; all when None. Unfinished ones are left out.
+        """
+        paths = self.units.glob("*.json") if keys is None else map(self._path, set(keys))
+        found: dict[tuple[Any, ...], EvaluationRow] = {}
+        for path in sorted(filter(Path.exists, paths), key=lambda unit: (unit.stat().st_mtime_ns, unit.name)):
+            row = _read_unit(path)
+            if row is None:
+                continue
+            identity = tuple(getattr(row, name) for name in IDENTITY)
+            if identity in found:
+                log.warning("%s repeats an evaluation that another unit holds; the newer one counts", path)
+            found[identity] = row
+        return [found[identity] for identity in sorted(found)]
+
+    def merge(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
+        """Write `results.parquet` from the units and return it as `read_results` would.
+
+        Args:
+            keys: as in `rows`.
+
+        Raises:
+            ValueError: none of these units is finished.
+        """
+        records = [row.to_record() for row in self.rows(keys)]
+        if not records:
+            raise ValueError(f"no finished evaluation in {self.units}")
+        path = self.run_folder / "results.parquet"
+        with replacing(path) as temporary:
+            pq.write_table(pa.Table.from_pylist(records, schema=_schema()), temporary)
+        return read_results(path)
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"a key must be a file name of letters, digits, '.', '_' and '-'; got {key!r}")
+        return self.units / f"{key}.json"
+
+
+def read_results(path: str | Path) -> pd.DataFrame:
+    """The table of a run: one row per evaluation, the columns of `EvaluationRow`.
+
+    Args:
+        path: `results.parquet`, or the run folder that holds it.
+
+    Raises:
+        FileNotFoundError: no table there.
+        ValueError: the file lacks columns of `EvaluationRow`.
+    """
+    path = Path(path)
+    path = path / "results.parquet" if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(f"no results at {path}; a run writes them as results.parquet")
+    records = pq.read_table(path).to_pylist()
+    rows = [EvaluationRow.from_record(record) for record in records]
+    return frame_of(rows)
+
+
+def frame_of(rows: Iterable[EvaluationRow]) -> pd.DataFrame:
+    """Rows as a frame: the columns of `EvaluationRow`; `versions` are dictionaries, `video` may be None."""
+    names = [field.name for field in fields(EvaluationRow)]
+    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
+    return frame.astype({"video": object})
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no value of a result")
+
+
+def _read_unit(path: Path) -> EvaluationRow | None:
+    """The row in a unit's file; None if there is no file, or, with a warning, if it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return EvaluationRow.from_record(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        log.warning("%s is damaged and will be done again (%s)", path, error)
+        return None
+
+
+def _schema() -> pa.Schema:
+    lists = {
+        "episode_seeds": pa.list_(pa.int64()),
+        "success_any": pa.list_(pa.bool_()),
+        "success_last": pa.list_(pa.bool_()),
+        "episode_steps": pa.list_(pa.int64()),
+    }
+    scalars = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    text = pa.string()  # versions as JSON, video or null
+    return pa.schema(
+        [
+            (field.name, lists.get(field.name) or scalars.get(str(field.type), text))
+            for field in fields(EvaluationRow)
+        ]
+    )

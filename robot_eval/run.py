@@ -1,0 +1,381 @@
+"""One run: demonstrations, features, policies, rollouts, table and report, each kept as soon as it is finished.
+
+Every unit of work is stored under a hash of all that decides it, so a run that was killed goes on where it
+was, a changed setting never meets an old result, and a second run with the same settings does nothing again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from egorep import Encoder, load_encoder
+from egorep.cache import FeatureCache
+from robot_eval.cloning import clone, load_policy, save_policy
+from robot_eval.config import RunConfig
+from robot_eval.demos import DemoRecipe, DemoSet, collect
+from robot_eval.environment import EnvSettings
+from robot_eval.inputs import PolicyInputs
+from robot_eval.results import EvaluationRow, ResultStore
+from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
+from robot_eval.simulators import Simulator, simulators
+from robot_eval.suites import load_suite
+from robot_eval.video import write_mp4
+
+# Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same for
+# every encoder, so encoders are compared on the same layouts and looks.
+_EVALUATION_SEEDS = 2_000_000
+_HELD_OUT_SEEDS = 5_000_000
+_SEEDS_PER_POLICY = 1_000
+_POLICY = "mlp"
+
+
+def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
+    """Seeds of the episodes that a policy is judged on.
+
+    Args:
+        role: `checkpoint` or `held_out`.
+        policy_seed: of the policy.
+        count: how many; evaluations during training reuse theirs at every checkpoint.
+    """
+    first = _EVALUATION_SEEDS if role == "checkpoint" else _HELD_OUT_SEEDS
+    return [first + policy_seed * _SEEDS_PER_POLICY + episode for episode in range(count)]
+
+
+def _hash(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One policy to train: an encoder on a task with a seed."""
+
+    config: RunConfig
+    task: str
+    encoder: Encoder
+    demos: DemoSet
+    seed: int
+
+    @property
+    def inputs(self) -> PolicyInputs:
+        """What the policy sees."""
+        protocol = self.config.protocol
+        return PolicyInputs(self.encoder.observation, protocol.frames, protocol.proprio)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the trained policy."""
+        protocol = self.config.protocol
+        return {
+            "policy": _POLICY,
+            "suite": self.config.suite.name,
+            "task": self.task,
+            "encoder": self.encoder.name,
+            "encoder_fingerprint": self.encoder.fingerprint,
+            "demos_fingerprint": self.demos.fingerprint,
+            "inputs": dataclasses.asdict(self.inputs),
+            "head": dataclasses.asdict(protocol.mlp),
+            "optimiser": dataclasses.asdict(protocol.optimiser),
+            "budget": dataclasses.asdict(protocol.budget),
+            "seed": self.seed,
+        }
+
+    @functools.cached_property
+    def checkpoints(self) -> list[int]:
+        """Optimiser steps at which the policy is evaluated."""
+        samples = sum(len(demo.read("actions")) for demo in self.demos.demos)
+        return self.config.protocol.budget.checkpoints(samples, self.config.protocol.optimiser.batch_size)
+
+    @property
+    def trained(self) -> bool:
+        """Whether every checkpoint of the policy is there."""
+        return all(self.policy_path(step).exists() for step in self.checkpoints)
+
+    @property
+    def folder(self) -> Path:
+        """Of the policy's checkpoints."""
+        return Path(self.config.out) / "policies" / _hash(self.identity)
+
+    def policy_path(self, step: int) -> Path:
+        """File of the policy after `step` optimiser steps."""
+        return self.folder / f"{step}.safetensors"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One evaluation of a policy."""
+
+    cell: Cell
+    step: int
+    role: str
+    settings: EnvSettings
+    seeds: Sequence[int]
+
+    @property
+    def rules(self) -> EpisodeRules:
+        """When its episodes end."""
+        return EpisodeRules(self.cell.config.protocol.horizon, self.cell.config.protocol.hold)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Hash of everything that decides its outcome."""
+        suite = load_suite(self.settings.suite)
+        return _hash(
+            {
+                "cell": self.cell.identity,
+                "step": self.step,
+                "role": self.role,
+                "settings": dataclasses.asdict(self.settings),
+                "seeds": list(self.seeds),
+                "rules": dataclasses.asdict(self.rules),
+                "versions": {package: importlib.metadata.version(package) for package in suite.packages},
+            }
+        )
+
+
+class Run:
+    """Executes a configuration.
+
+    Args:
+        config: checked, see `robot_eval.config.parse`.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._store = ResultStore(config.out)
+        self._cache = FeatureCache(Path(config.data) / "features")
+        self._keys: list[str] = []
+        self._bar = tqdm(
+            total=self._episodes(), unit="episode", smoothing=0.05, mininterval=1.0, dynamic_ncols=True
+        )
+
+    def execute(self) -> pd.DataFrame:
+        """Do what is not done yet and return all rows of this run, as in `results.parquet`."""
+        # Parallelism is ours: simulators, encoded frames and policies each take one core. Torch's own threads
+        # would wait for each other actively, which beside busy simulators is ten times slower than one thread.
+        torch.set_num_threads(1)
+        with self._bar:
+            for task in self._config.tasks:
+                demos = self._demonstrations(task)
+                cells = self._cells(task, demos)
+                self._train_missing(cells)
+                for variation in self._config.judges:
+                    self._judge(cells, self._config.settings(task, variation))
+        return self._store.merge(self._keys)
+
+    def _episodes(self) -> int:
+        config, protocol = self._config, self._config.protocol
+        evaluations = protocol.budget.total // protocol.budget.evaluate_every
+        policies = len(config.tasks) * len(config.encoders) * len(config.policy_seeds)
+        judged = evaluations * protocol.episodes + len(config.judges) * protocol.held_out_episodes
+        return len(config.tasks) * config.demos + policies * judged
+
+    def _advance(self, episodes: int) -> None:
+        self._bar.update(episodes)
+
+    def _say(self, *words: str) -> None:
+        self._bar.set_description_str(" ".join(words))
+
+    def _demonstrations(self, task: str) -> DemoSet:
+        config = self._config
+        self._say(task, "demonstrations")
+        recipe = DemoRecipe(
+            settings=config.settings(task, config.variation),
+            count=config.demos,
+            noise=config.protocol.demo_noise,
+            horizon=config.protocol.horizon,
+            hold=max(1, config.protocol.hold),
+        )
+        return collect(recipe, Path(config.data) / "demos", config.workers, self._advance)
+
+    def _cells(self, task: str, demos: DemoSet) -> list[Cell]:
+        return [
+            Cell(self._config, task, self._encoder(name, seed), demos, seed)
+            for name in self._config.encoders
+            for seed in self._config.policy_seeds
+        ]
+
+    def _judge(self, cells: Sequence[Cell], settings: EnvSettings) -> None:
+        """All evaluations of a task under one variation; simulators start when the first is needed."""
+        with contextlib.ExitStack() as stack:
+            pool = _LazyPool(stack, settings, self._config.workers)
+            for cell in cells:
+                if settings.variation == self._config.variation:
+                    for step in cell.checkpoints:
+                        self._evaluate(self._unit(cell, step, "checkpoint", settings), pool)
+                self._evaluate(self._unit(cell, self._best(cell), "held_out", settings), pool)
+
+    def _encoder(self, name: str, seed: int) -> Encoder:
+        # An untrained encoder is one draw of its initialisation: each policy seed has its own.
+        return _load(name, self._config, seed if name.startswith("random/") else 0)
+
+    def _unit(self, cell: Cell, step: int, role: str, settings: EnvSettings) -> Unit:
+        protocol = self._config.protocol
+        count = protocol.episodes if role == "checkpoint" else protocol.held_out_episodes
+        return Unit(cell, step, role, settings, episode_seeds(role, cell.seed, count))
+
+    def _best(self, cell: Cell) -> int:
+        """The checkpoint that the protocol's rule picks: most successes where it learnt, the later of equals."""
+        settings = self._config.settings(cell.task, self._config.variation)
+        rates = {}
+        for step in cell.checkpoints:
+            row = self._store.read(self._unit(cell, step, "checkpoint", settings).key)
+            rates[step] = float(np.mean(row.successes))
+        return max(cell.checkpoints, key=lambda step: (rates[step], step))
+
+    def _evaluate(self, unit: Unit, pool: _LazyPool) -> None:
+        cell = unit.cell
+        self._keys.append(unit.key)
+        if self._store.has(unit.key):
+            self._advance(len(unit.seeds))
+            return
+        policy, metadata = load_policy(cell.policy_path(unit.step))
+        self._say(cell.task, unit.settings.variation, cell.encoder.name, f"seed {cell.seed}", unit.role)
+        filmed = self._config.videos and unit.role == "held_out" and cell.seed == self._config.policy_seeds[0]
+        began, restarts = time.monotonic(), pool.restarts
+        rollouts = Rollouts(pool.simulators, cell.encoder, cell.inputs, unit.rules, self._advance)
+        episodes = rollouts.run(policy, unit.seeds, record=unit.seeds[:1] if filmed else ())
+        row = EvaluationRow(
+            **self._identity(unit),
+            success_any=[episode.success_any for episode in episodes],
+            success_last=[episode.success_last for episode in episodes],
+            episode_steps=[episode.steps for episode in episodes],
+            frame_hash=pool.reference["frame_hash"],
+            train_loss=metadata["train_loss"],
+            train_seconds=metadata["train_seconds"],
+            rollout_seconds=time.monotonic() - began,
+            restarts=pool.restarts - restarts,
+            versions=_versions(unit.settings.suite, pool.reference["opengl"]),
+            video=self._film(unit, episodes[0]) if filmed else None,
+        )
+        self._store.write(unit.key, row)
+
+    def _identity(self, unit: Unit) -> dict[str, Any]:
+        config, cell = self._config, unit.cell
+        return {
+            "encoder": cell.encoder.name,
+            "encoder_fingerprint": cell.encoder.fingerprint,
+            "suite": config.suite.name,
+            "task": cell.task,
+            "policy": _POLICY,
+            "protocol": config.protocol.name,
+            "seed": cell.seed,
+            "train_variation": config.variation,
+            "variation": unit.settings.variation,
+            "render": config.render,
+            "camera": config.camera,
+            "checkpoint": unit.step,
+            "role": unit.role,
+            "success_rule": config.protocol.success,
+            "episode_seeds": list(unit.seeds),
+            "demos": len(cell.demos.demos),
+            "demos_fingerprint": cell.demos.fingerprint,
+            "demos_discarded": cell.demos.discarded,
+        }
+
+    def _film(self, unit: Unit, episode: EpisodeResult) -> str:
+        assert episode.pictures is not None
+        path = Path("videos") / f"{unit.key}.mp4"
+        # Half speed: the suites' experts are quick.
+        fps = load_suite(unit.settings.suite).control_hz / 2
+        write_mp4(Path(self._config.out) / path, episode.pictures, fps)
+        return str(path)
+
+    def _train_missing(self, cells: Sequence[Cell]) -> None:
+        """Train the policies that are not there yet, one per core, and keep all their checkpoints."""
+        # Features first: an encoder takes all cores by itself.
+        jobs = [(cell, *self._training_set(cell)) for cell in cells if not cell.trained]
+        if jobs:
+            self._say(cells[0].task, f"training {len(jobs)} policies")
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(lambda job: _train(*job), jobs))
+
+    def _training_set(self, cell: Cell) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        features = self._features(cell)
+        inputs = [
+            cell.inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
+            for demo, rows in zip(cell.demos.demos, features, strict=True)
+        ]
+        actions = [demo.read("actions") for demo in cell.demos.demos]
+        return np.concatenate(inputs), np.concatenate(actions)
+
+    def _features(self, cell: Cell) -> Sequence[npt.NDArray[np.float32] | None]:
+        """Features of each demonstration; None where the encoder looks at no pictures."""
+        if cell.encoder.observation != "picture":
+            return [None] * len(cell.demos.demos)
+        self._say(cell.task, cell.encoder.name, "features")
+        self._cache.fill(cell.encoder, cell.demos.demos)
+        return [self._cache.features(cell.encoder, demo) for demo in cell.demos.demos]
+
+
+def _train(cell: Cell, inputs: npt.NDArray[np.float32], actions: npt.NDArray[np.float32]) -> None:
+    protocol = cell.config.protocol
+    began = time.monotonic()
+    for checkpoint in clone(inputs, actions, protocol.mlp, protocol.optimiser, protocol.budget, cell.seed):
+        metadata = {
+            **cell.identity,
+            "input_dim": inputs.shape[1],
+            "action_dim": actions.shape[1],
+            "step": checkpoint.step,
+            "train_loss": checkpoint.loss,
+            "train_seconds": time.monotonic() - began,
+        }
+        save_policy(cell.policy_path(checkpoint.step), checkpoint.policy, metadata)
+
+
+class _LazyPool:
+    """Simulators that start when they are first asked for, and what their pictures look like."""
+
+    def __init__(self, stack: contextlib.ExitStack, settings: EnvSettings, count: int) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._count = count
+
+    @functools.cached_property
+    def simulators(self) -> Sequence[Simulator]:
+        return self._stack.enter_context(simulators(self._settings, self._count))
+
+    @functools.cached_property
+    def reference(self) -> dict[str, str]:
+        """The OpenGL backend, and the hash of one reference picture: it changes with the simulator's looks."""
+        reference: dict[str, str] = self.simulators[0].call("reference")
+        return reference
+
+    @property
+    def restarts(self) -> int:
+        """Of all simulators, so far."""
+        return sum(simulator.restarts for simulator in self.simulators)
+
+
+@functools.lru_cache(maxsize=8)
+def _load_cached(name: str, pool: str, device: str, max_batch: int | None, seed: int) -> Encoder:
+    return load_encoder(name, pool=pool, device=device, max_batch=max_batch, seed=seed)
+
+
+def _load(name: str, config: RunConfig, seed: int) -> Encoder:
+    return _load_cached(name, config.pool, config.device, config.max_batch, seed)
+
+
+@functools.cache
+def _versions(suite: str, opengl: str) -> dict[str, str]:
+    packages = ("egorep", "numpy", "torch", "timm", "transformers", *load_suite(suite).packages)
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), **found, "opengl": opengl}

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Prepares a Debian-like machine: system packages for headless rendering, then the virtual environment.
+# usage: scripts/setup.sh demo|test     (test adds the development tools and a browser for the report's tests)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1:-}" in
+    demo) extras=sim ;;
+    test) extras=sim,dev ;;
+    *) echo "usage: scripts/setup.sh demo|test" >&2; exit 2 ;;
+esac
+
+# Package by package, because one that is there must not hide that another is missing.
+declare -A probes=(
+    [libegl1]="ldconfig -p | grep -q 'libEGL\.so\.1'"
+    [libegl-mesa0]="ldconfig -p | grep -q 'libEGL_mesa\.so\.0'"
+    [libgl1-mesa-dri]="find /usr/lib -name 'swrast_dri.so' -o -name 'libgallium*.so' 2>/dev/null | grep -q ."
+    [libosmesa6]="ldconfig -p | grep -q 'libOSMesa\.so'"
+    [python3-venv]="$(command -v python3) -c 'import ensurepip, venv'"
+)
+[ "$1" = test ] && probes[chromium]="command -v chromium"
+
+missing=()
+for package in "${!probes[@]}"; do
+    bash -c "${probes[$package]}" >/dev/null 2>&1 || missing+=("$package")
+done
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then as_root=(sudo -n); fi
+    if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+        echo "These system packages are missing. Install them as root, then run this again:" >&2
+        echo "    apt-get update && apt-get install -y --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "installing system packages: ${missing[*]}"
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+python=$(command -v python3.11 || command -v python3)
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || {
+    echo "egorep needs Python 3.11 or 3.12, but $python is $("$python" --version)" >&2
+    exit 1
+}
+
+# The environment is kept while what it was made from is unchanged; `test` includes all of `demo`.
+wanted=$({ "$python" --version; cat pyproject.toml; } | sha256sum | cut -d' ' -f1)
+stamp=".venv/egorep-$extras"
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    echo "installing egorep[$extras] into .venv (minutes, several GB with torch's CUDA build)"
+    # One call: torch installed from another call would bring another build.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
+    for made in sim ${extras/sim,/}; do
+        if [ "$made" = dev ]; then made=sim,dev; fi
+        echo "$wanted" > ".venv/egorep-$made"
+    done
+fi

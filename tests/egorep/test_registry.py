@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from egorep import list_encoders, load_encoder
+from egorep import registry as registry_module
+from egorep.registry import validate_encoder_name
+
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 99,
+    "max_position_embeddings": 16,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+SQUARE = {"height": 32, "width": 32}
+
+
+def save(folder: Path, model: torch.nn.Module, processor: object) -> str:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return f"hf/{folder}"
+
+
+def vit(folder: Path, side: int = 32) -> str:
+    torch.manual_seed(0)
+    model = transformers.ViTModel(transformers.ViTConfig(**VISION))
+    return save(
+        folder, model, transformers.ViTImageProcessor(size={"height": side, "width": side}, resample=2)
+    )
+
+
+def clip(folder: Path) -> str:
+    config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION)
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=SQUARE)
+    return save(folder, transformers.CLIPModel(config), processor)
+
+
+def siglip(folder: Path) -> str:
+    config = transformers.SiglipConfig(text_config=TEXT, vision_config=VISION)
+    return save(folder, transformers.SiglipModel(config), transformers.SiglipImageProcessor(size=SQUARE))
+
+
+def convnext(folder: Path) -> str:
+    config = transformers.ConvNextConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32])
+    processor = transformers.ConvNextImageProcessor(size={"shortest_edge": 64})
+    return save(folder, transformers.ConvNextModel(config), processor)
+
+
+def swin(folder: Path) -> str:
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4
+    )
+    return save(folder, transformers.SwinModel(config), transformers.ViTImageProcessor(size=SQUARE))
+
+
+@pytest.mark.parametrize(
+    ("make", "image_size", "tokens"),
+    [
+        (vit, 32, (4, 4, 32)),
+        (clip, 32, (4, 4, 32)),
+        (siglip, 32, (4, 4, 32)),
+        (convnext, 64, (2, 2, 32)),
+        (swin, 32, (8, 8, 16)),
+    ],
+)
+def test_transformers_models(make, image_size, tokens, tmp_path: Path, pictures: np.ndarray) -> None:
+    name = make(tmp_path / "model")
+    encoder = load_encoder(name)
+    assert (encoder.image_size, encoder.dim) == (image_size, tokens[-1])
+    assert encoder.tokens(pictures).shape == (9, 1, *tokens)
+    assert torch.equal(encoder(pictures)[:2], encoder(pictures[:2]))
+    assert load_encoder(name).fingerprint == encoder.fingerprint
+    assert load_encoder(name, pool="mean").fingerprint != encoder.fingerprint
+    untrained = load_encoder(f"random/{name}", seed=1)
+    assert untrained.fingerprint == load_encoder(f"random/{name}", seed=1).fingerprint
+    assert untrained.fingerprint not in (encoder.fingerprint, load_encoder(f"random/{name}").fingerprint)
+
+
+def test_transformers_class_token_and_constants(tmp_path: Path, pictures: np.ndarray) -> None:
+    encoder = load_encoder(vit(tmp_path / "vit"))
+    pixels = encoder.preprocessing(torch.from_numpy(pictures))
+    output = transformers.AutoModel.from_pretrained(tmp_path / "vit").eval()(pixel_values=pixels)
+    assert torch.allclose(encoder(pictures), output.last_hidden_state[:, 0], atol=1e-5)
+    patches = output.last_hidden_state[:, 1:].reshape(9, 1, 4, 4, 32)
+    assert torch.allclose(encoder.tokens(pictures), patches, atol=1e-5)
+
+    encoder = load_encoder(clip(tmp_path / "clip"))
+    documented = transformers.CLIPImageProcessor()
+    assert encoder.preprocessing.mean == pytest.approx(tuple(documented.image_mean))
+    assert encoder.preprocessing.std == pytest.approx(tuple(documented.image_std))
+    assert encoder.preprocessing.interpolation == "bicubic"
+    pixels = encoder.preprocessing(torch.from_numpy(pictures))
+    output = (
+        transformers.AutoModel.from_pretrained(tmp_path / "clip").eval().vision_model(pixel_values=pixels)
+    )
+    assert torch.allclose(encoder(pictures), output.pooler_output, atol=1e-5)
+
+
+def test_transformers_input_of_another_size_than_the_weights(tmp_path: Path, pictures: np.ndarray) -> None:
+    encoder = load_encoder(vit(tmp_path, side=48))
+    assert encoder.tokens(pictures).shape == (9, 1, 6, 6, 32)
+
+
+def test_a_checkpoint_without_a_pooler_loads_alike_every_time(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(**VISION)
+    model = transformers.ViTModel(config, add_pooling_layer=False)
+    name = save(tmp_path, model, transformers.ViTImageProcessor(size=SQUARE))
+    assert load_encoder(name).fingerprint == load_encoder(name).fingerprint
+
+
+def test_an_incomplete_checkpoint_is_refused(tmp_path: Path) -> None:
+    name = vit(tmp_path)
+    weights = transformers.ViTModel.from_pretrained(tmp_path).state_dict()
+    removed = next(key for key in weights if key.startswith("encoder") or "layer" in key)
+    save_file(
+        {k: v.contiguous() for k, v in weights.items() if k != removed},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(ValueError, match="lacks weights"):
+        load_encoder(name)
+
+
+def test_models_that_mask_at_random_are_refused(tmp_path: Path) -> None:
+    config = transformers.ViTMAEConfig(**VISION, decoder_num_hidden_layers=1)
+    name = save(tmp_path, transformers.ViTMAEModel(config), transformers.ViTImageProcessor(size=SQUARE))
+    with pytest.raises(ValueError, match="at random; load its encoder through timm"):
+        load_encoder(name)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no config\.json.*save_pretrained"):
+        load_encoder(f"hf/{tmp_path}")
+    transformers.ViTModel(transformers.ViTConfig(**VISION)).save_pretrained(tmp_path)
+    with pytest.raises(ConnectionError, match=r"save_pretrained.*preprocessor_config\.json"):
+        load_encoder(f"hf/{tmp_path}")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_timm_checkpoint(suffix: str, tmp_path: Path, pictures: np.ndarray) -> None:
+    model = timm.create_model("test_vit").eval()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": model.state_dict()}, path)
+    else:
+        save_file(model.state_dict(), path)
+    encoder = load_encoder("timm/test_vit", checkpoint=path)
+    pixels = encoder.preprocessing(torch.from_numpy(pictures))
+    with torch.no_grad():
+        assert torch.allclose(encoder(pictures), model.forward_features(pixels)[:, 0], atol=1e-5)
+    assert encoder.fingerprint != load_encoder("random/timm/test_vit").fingerprint
+
+
+def test_bad_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_vit2").state_dict(), path)
+    with pytest.raises(ValueError, match="does not fit 'timm/test_vit3'"):
+        load_encoder("timm/test_vit3", checkpoint=path)
+    with pytest.raises(ValueError, match="brings its own weights"):
+        load_encoder("efficientnet_lite0", checkpoint=path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        load_encoder("timm/test_vit", checkpoint=tmp_path / "nowhere.pth")
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        ConnectionError, match="checkpoint=, or take untrained ones with 'random/timm/test_vit'"
+    ):
+        load_encoder("timm/test_vit")
+
+
+@pytest.mark.parametrize("name", ["random/timm/test_vit", "random/efficientnet_lite0"])
+def test_random_weights_are_seeded_and_leave_the_random_state(name: str) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = load_encoder(name, seed=5)
+    assert torch.equal(torch.rand(4), expected)
+    assert first.fingerprint == load_encoder(name, seed=5).fingerprint
+    assert first.fingerprint != load_encoder(name, seed=6).fingerprint
+
+
+def test_timm_class_token_and_own_pooling(pictures: np.ndarray) -> None:
+    for name in ("test_vit", "test_vit2", "test_vit3", "test_efficientnet", "test_convnext"):
+        encoder = load_encoder(f"random/timm/{name}")
+        pixels = encoder.preprocessing(torch.from_numpy(pictures))
+        model = encoder.backbone.model
+        with torch.no_grad():
+            own = model.forward_head(model.forward_features(pixels), pre_logits=True)
+        assert torch.allclose(encoder(pictures), own, atol=1e-5), name
+
+
+def test_timm_class_token_is_normed_where_timm_norms_later(pictures: np.ndarray) -> None:
+    encoder = load_encoder("random/timm/eva02_tiny_patch14_224")
+    features = encoder(pictures[:2])
+    assert features.mean(1).abs().max() < 1e-4
+    assert (features.std(1) - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("efficientnet_lite", "did you mean 'efficientnet_lite0'"),
+        ("vit_tiny_patch16_224", "'timm/vit_tiny_patch16_224'"),
+        ("timm/vit_tiny_patch16_2244", "unknown timm model.*'vit_tiny_patch16_224'"),
+        ("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1", "'vit_tiny_patch16_224.augreg_in21k_ft_in1k'"),
+        ("random/timm/resnet", "unknown timm model"),
+        ("random/state", "'state'"),
+        ("timm/", "unknown encoder"),
+        ("", "unknown encoder"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        validate_encoder_name(name)
+    with pytest.raises(ValueError, match=says):
+        load_encoder(name)
+
+
+def test_validation_builds_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(registry_module, "_build", None)
+    monkeypatch.setattr(timm, "create_model", None)
+    for name in [
+        *list_encoders(),
+        "timm/resnet50.a1_in1k",
+        "random/timm/resnet50",
+        "hf/org/model",
+        f"hf/{tmp_path}",
+    ]:
+        validate_encoder_name(name)
+    with pytest.raises(FileNotFoundError, match=r"'\./nowhere'"):
+        validate_encoder_name("hf/./nowhere")
+
+
+def test_unknown_pool() -> None:
+    with pytest.raises(ValueError, match="unknown pool 'joint'"):
+        load_encoder("efficientnet_lite0", pool="joint")
+
+
+def test_efficientnet_lite0_recognises_a_photograph() -> None:
+    """Grace Hopper in uniform, as bundled with matplotlib; ImageNet's class 652 is "military uniform"."""
+    pytest.importorskip("matplotlib")
+    from matplotlib import cbook
+    from PIL import Image
+
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        picture = np.array(Image.open(file).convert("RGB"))[None]
+    encoder = load_encoder("efficientnet_lite0")
+    classifier = registry_module._efficientnet_lite0_classifier().eval()
+    with torch.no_grad():
+        logits = classifier(encoder.preprocessing(torch.from_numpy(picture)))
+        from_features = classifier.classifier(encoder(picture))
+    assert logits.argmax().item() == 652
+    assert logits.softmax(-1).max() > 0.35
+    assert torch.allclose(from_features, logits, atol=1e-3)
+    assert encoder.dim == 1280

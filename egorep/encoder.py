@@ -13,6 +13,7 @@ from torch import nn
 
 from egorep import names
 from egorep.backbones import Backbone, Features
+from egorep.engines import ENGINES, OpenVINONetwork
 from egorep.preprocessing import Preprocessing, as_clips
 
 Observation = Literal["picture", "proprio", "state"]
@@ -20,6 +21,8 @@ Observation = Literal["picture", "proprio", "state"]
 POOLS = ("cls", "mean")
 DEFAULT_MAX_BATCH = {"cpu": 1}
 DEFAULT_MAX_BATCH_ACCELERATOR = 256
+# Frames handed to OpenVINO at a time: enough for every core, little memory.
+COMPILED_BATCH = 64
 
 
 class Encoder(nn.Module):
@@ -38,7 +41,8 @@ class Encoder(nn.Module):
         image_size: side of the network's square input, pixels.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features) or
             "mean" (mean of the patch tokens or of the convolutional map).
-        fingerprint: hash of weights, architecture, preprocessing and pooling, hexadecimal.
+        fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than torch,
+            which rounds differently; hexadecimal.
         observation: what a policy sees: "picture" (these features and proprioception), "proprio" or "state".
     """
 
@@ -54,6 +58,7 @@ class Encoder(nn.Module):
         pool: str = "cls",
         device: str | torch.device = "cpu",
         max_batch: int | None = None,
+        engine: str = "torch",
     ) -> None:
         """Freeze `backbone` and move it to `device`.
 
@@ -64,15 +69,22 @@ class Encoder(nn.Module):
             pool: one of `POOLS`.
             device: where it runs.
             max_batch: frames in one pass of the network, at least 1; by default 1 on a CPU and 256 elsewhere.
+            engine: "torch", or "openvino": CPU only, each frame on a core of its own whatever `max_batch`.
 
         Raises:
-            ValueError: unknown `pool`, or `max_batch` below 1.
+            ValueError: unknown `pool` or `engine`, `max_batch` below 1, or OpenVINO with another device.
+            ImportError: OpenVINO is not installed.
+            RuntimeError: OpenVINO cannot convert the network.
         """
         super().__init__()
         if pool not in POOLS:
             raise names.unknown("pool", pool, POOLS)
         if max_batch is not None and max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+        if engine not in ENGINES:
+            raise names.unknown("engine", engine, ENGINES)
+        if engine == "openvino" and torch.device(device).type != "cpu":
+            raise ValueError(f"engine 'openvino' runs on the CPU, not on {device}: use engine='torch'")
         self.name = name
         self.pool = pool
         self.image_size = preprocessing.image_size
@@ -80,11 +92,13 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self._max_batch = max_batch
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
-        self.fingerprint = _fingerprint(backbone, preprocessing, pool)
+        self.fingerprint = _fingerprint(backbone, preprocessing, pool, engine)
         self.requires_grad_(False)
         self.train(False)
         self.to(device)
         self.dim = self._probe()
+        compiled = engine == "openvino"
+        self._compiled = OpenVINONetwork(backbone, preprocessing.image_size) if compiled else None
 
     @property
     def device(self) -> torch.device:
@@ -146,10 +160,12 @@ class Encoder(nn.Module):
         return tokens.reshape(*clips.shape[:2], *tokens.shape[1:])
 
     def _run(self, frames: torch.Tensor) -> Iterator[Features]:
-        """Features of (N, H, W, 3) frames, `max_batch` at a time."""
-        for start in range(0, len(frames), self.max_batch):
-            part = frames[start : start + self.max_batch]
+        """Features of (N, H, W, 3) frames, a pass of the network at a time."""
+        for part in frames.split(COMPILED_BATCH if self._compiled else self.max_batch):
             pixels = self.preprocessing(part.to(self.device))
+            if self._compiled:
+                yield self._compiled(pixels)
+                continue
             if self.device.type == "cpu":
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
             yield self.backbone(pixels)
@@ -209,9 +225,11 @@ def _digest(*parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(backbone: Backbone, preprocessing: Preprocessing, pool: str) -> str:
+def _fingerprint(backbone: Backbone, preprocessing: Preprocessing, pool: str, engine: str) -> str:
     """Hash of all that decides the features; equal weights mean different things in two architectures."""
     recipe = {"architecture": backbone.architecture, "pool": pool, **dataclasses.asdict(preprocessing)}
+    if engine != "torch":
+        recipe["engine"] = engine
     parts: list[bytes | memoryview] = [json.dumps(recipe, sort_keys=True).encode()]
     for name, weight in sorted(backbone.state_dict().items()):
         parts.append(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())

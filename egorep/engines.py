@@ -41,7 +41,9 @@ class OpenVINONetwork:
         try:
             model = _convert(backbone, (1, 3, image_size, image_size))
         except Exception as error:
-            raise RuntimeError(f"OpenVINO cannot convert this network ({error}); use engine='torch'") from error
+            raise RuntimeError(
+                f"OpenVINO cannot convert this network ({error}); use engine='torch'"
+            ) from error
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where the processor has it
             "INFERENCE_NUM_THREADS": cores,

@@ -36,6 +36,7 @@ def load_encoder(
     device: str | torch.device = "cpu",
     max_batch: int | None = None,
     seed: int = 0,
+    engine: str = "torch",
 ) -> Encoder:
     """Load a frozen encoder by name.
 
@@ -51,6 +52,7 @@ def load_encoder(
         device: where it runs and where the features lie.
         max_batch: frames in one pass of the network; by default 1 on a CPU and 256 elsewhere.
         seed: draws the weights of `random/` names; no other random state is touched.
+        engine: "torch", or "openvino", which is faster on CPUs and needs the package openvino.
 
     Raises:
         ValueError: unknown name, pool or bad `max_batch`; a checkpoint that does not fit or is not wanted.
@@ -64,7 +66,9 @@ def load_encoder(
     if name in BLIND:
         return BlindEncoder(name, BLIND[name], device)
     backbone, preprocessing = _build(name, path, seed)
-    return Encoder(name, backbone, preprocessing, pool=pool, device=device, max_batch=max_batch)
+    return Encoder(
+        name, backbone, preprocessing, pool=pool, device=device, max_batch=max_batch, engine=engine
+    )
 
 
 def list_encoders() -> list[str]:

@@ -14,6 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from egorep.encoder import POOLS
+from egorep.engines import ENGINES
 from egorep.names import unknown
 from egorep.registry import validate_encoder_name
 from robot_eval.cloning import Budget, Optimiser
@@ -118,6 +120,7 @@ class RunConfig:
     render: str
     pool: str
     device: str
+    engine: str | None
     max_batch: int | None
     num_envs: int | None
     videos: bool
@@ -142,6 +145,11 @@ class RunConfig:
         """The variations that policies are judged under; the one that they learnt under comes first."""
         extra = self.judge if self.judge is not None else (["unseen"] if self.variation == "train" else [])
         return [self.variation, *(name for name in extra if name != self.variation)]
+
+    @property
+    def inference_engine(self) -> str:
+        """What computes the encoders: OpenVINO on a CPU, torch elsewhere, unless `engine` says."""
+        return self.engine or ("openvino" if self.device == "cpu" else "torch")
 
     @property
     def workers(self) -> int:
@@ -202,7 +210,8 @@ def _check_names(run: RunConfig) -> None:
         ("activation", [run.protocol.head.activation], tuple(ACTIVATIONS)),
         ("success rule", [run.protocol.success], ("last", "any")),
         ("budget unit", [run.protocol.budget.unit], ("steps", "epochs")),
-        ("pool", [run.pool], ("cls", "mean")),
+        ("pool", [run.pool], POOLS),
+        ("engine", [run.inference_engine], ENGINES),
     ):
         for name in names:
             if name not in valid:

@@ -29,7 +29,7 @@ from filelock import FileLock
 
 from egorep.cache import frames_fingerprint
 from robot_eval.environment import EnvSettings
-from robot_eval.simulators import Simulator, SimulatorCrash, Trajectory, simulators
+from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
 from robot_eval.suites import load_suite
 
 _logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class _Collection:
             seed = busy.pop(simulator)
             try:
                 trajectory: Trajectory | None = simulator.receive()
-            except SimulatorCrash as crash:
+            except SimulatorCrashError as crash:
                 self._after_crash(simulator, seed, crash, busy)
                 continue
             self._save(seed, trajectory)
@@ -232,8 +232,8 @@ class _Collection:
         tried, succeeded = len(self._outcome), sum(self._outcome.values())
         if tried >= 2 * self._recipe.count + 10 and succeeded < _LEAST_SUCCESS * tried:
             raise RuntimeError(
-                f"the expert of {self._recipe.settings.task} succeeded in {succeeded} of {tried} episodes within "
-                f"{self._recipe.horizon} steps at noise {self._recipe.noise}: allow more steps or less noise"
+                f"the expert of {self._recipe.settings.task} succeeded in {succeeded} of {tried} episodes "
+                f"within {self._recipe.horizon} steps at noise {self._recipe.noise}: allow more steps or less noise"
             )
 
     def _decided(self) -> list[int]:

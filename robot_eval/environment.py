@@ -91,7 +91,13 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; without a seed, one is drawn from the environment's own generator."""
+        """Start an episode; without a seed, one is drawn from the environment's own generator.
+
+        Raises:
+            ValueError: `options` are given; there are none.
+        """
+        if options:
+            raise ValueError(f"there are no reset options, got {options}: looks are set by EnvSettings")
         super().reset(seed=seed)
         episode = int(self.np_random.integers(2**31)) if seed is None else seed
         self._reset_task(episode)
@@ -116,7 +122,7 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
         success = self._step_task(np.clip(action, box.low, box.high))
         return self._observe(), float(success), False, False, {"success": success}
 
-    def render(self) -> npt.NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8]:
         """The current picture, (picture_size, picture_size, 3) uint8 RGB, upright."""
         if self._renderer is None:
             size = self.settings.render_size

@@ -1,7 +1,8 @@
-"""What a policy sees: features of the last frames and proprioception, the same in training and in rollouts."""
+"""What a policy sees: features of the last frames and proprioception, alike in training and rollouts."""
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -18,8 +19,8 @@ class PolicyInputs:
     """How observations become a policy's input vector.
 
     Attributes:
-        observes: `picture` (features, and proprioception where `proprio` is set), `proprio` (nothing else), or
-            `state` (the simulator's full state and nothing else): an encoder's `observation`.
+        observes: `picture` (features, and proprioception where `proprio` is set), `proprio` (nothing
+            else), or `state` (the simulator's full state and nothing else): an encoder's `observation`.
         frames: how many of the last frames the features cover. Several are fused as the newest and the
             differences of neighbours (FLARE, Shang et al. 2021, as in CortexBench).
         proprio: add proprioception to features.
@@ -77,7 +78,7 @@ class InputWindow:
     def _fused(self) -> Floats:
         missing = self._inputs.frames - len(self._history)
         frames = [self._history[0]] * missing + list(self._history)
-        differences = [newer - older for older, newer in zip(frames, frames[1:], strict=False)]
+        differences = [newer - older for older, newer in itertools.pairwise(frames)]
         return np.concatenate([*differences, frames[-1]])
 
 

@@ -89,7 +89,7 @@ def graphics_backend() -> tuple[str, type[Any]]:
     for backend in (wanted,) if wanted else ("egl", "osmesa"):
         try:
             context = _context_class(backend)
-        except Exception as error:  # noqa: BLE001 - a broken driver raises anything; the next backend may work
+        except Exception as error:  # a broken driver raises anything; the next backend may work
             failures.append(f"{backend}: {error}")
             _forget_opengl()
         else:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from egorep import Encoder
 from robot_eval.environment import Observation
 from robot_eval.inputs import InputWindow, PolicyInputs
-from robot_eval.simulators import Simulator, SimulatorCrash
+from robot_eval.simulators import Simulator
 
 _logger = logging.getLogger(__name__)
 _MAX_CRASHES = 3
@@ -167,11 +167,11 @@ class Rollouts:
             while answer is None:
                 try:
                     answer = simulator.receive()
-                except SimulatorCrash as crash:
+                except SimulatorCrashError as crash:
                     running[simulator] = self._again(simulator, running[simulator], crash)
             running[simulator].take(answer)
 
-    def _again(self, simulator: Simulator, episode: _Episode, crash: SimulatorCrash) -> _Episode:
+    def _again(self, simulator: Simulator, episode: _Episode, crash: SimulatorCrashError) -> _Episode:
         """Restart the simulator and the episode with it; the restart is counted by the simulator."""
         seed = episode.seed
         self._crashes[seed] = self._crashes.get(seed, 0) + 1

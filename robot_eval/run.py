@@ -1,4 +1,4 @@
-"""One run: demonstrations, features, policies, rollouts, table and report, each kept as soon as it is finished.
+"""One run: demonstrations, features, policies, rollouts; each is kept as soon as it is finished.
 
 Every unit of work is stored under a hash of all that decides it, so a run that was killed goes on where it
 was, a changed setting never meets an old result, and a second run with the same settings does nothing again.
@@ -40,8 +40,8 @@ from robot_eval.simulators import Simulator, simulators
 from robot_eval.suites import load_suite
 from robot_eval.video import write_mp4
 
-# Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same for
-# every encoder, so encoders are compared on the same layouts and looks.
+# Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same
+# for every encoder, so encoders are compared on the same layouts and looks.
 _EVALUATION_SEEDS = 2_000_000
 _HELD_OUT_SEEDS = 5_000_000
 _SEEDS_PER_POLICY = 1_000
@@ -170,7 +170,7 @@ class Run:
     def execute(self) -> pd.DataFrame:
         """Do what is not done yet and return all rows of this run, as in `results.parquet`."""
         # Parallelism is ours: simulators, encoded frames and policies each take one core. Torch's own threads
-        # would wait for each other actively, which beside busy simulators is ten times slower than one thread.
+        # wait for each other actively, which beside busy simulators is ten times slower than one thread.
         torch.set_num_threads(1)
         with self._bar:
             for task in self._config.tasks:
@@ -233,7 +233,7 @@ class Run:
         return Unit(cell, step, role, settings, episode_seeds(role, cell.seed, count))
 
     def _best(self, cell: Cell) -> int:
-        """The checkpoint that the protocol's rule picks: most successes where it learnt, the later of equals."""
+        """The checkpoint with the most successes where the policy learnt; the later of equals."""
         settings = self._config.settings(cell.task, self._config.variation)
         rates = {}
         for step in cell.checkpoints:
@@ -355,7 +355,7 @@ class _LazyPool:
 
     @functools.cached_property
     def reference(self) -> dict[str, str]:
-        """The OpenGL backend, and the hash of one reference picture: it changes with the simulator's looks."""
+        """The OpenGL backend, and the hash of a reference picture, which changes with the simulator's looks."""
         reference: dict[str, str] = self.simulators[0].call("reference")
         return reference
 
@@ -366,16 +366,16 @@ class _LazyPool:
 
 
 @functools.lru_cache(maxsize=8)
-def _load_cached(name: str, pool: str, device: str, max_batch: int | None, seed: int) -> Encoder:
-    return load_encoder(name, pool=pool, device=device, max_batch=max_batch, seed=seed)
+def _load_cached(name: str, pool: str, device: str, engine: str, max_batch: int | None, seed: int) -> Encoder:
+    return load_encoder(name, pool=pool, device=device, engine=engine, max_batch=max_batch, seed=seed)
 
 
 def _load(name: str, config: RunConfig, seed: int) -> Encoder:
-    return _load_cached(name, config.pool, config.device, config.max_batch, seed)
+    return _load_cached(name, config.pool, config.device, config.inference_engine, config.max_batch, seed)
 
 
 @functools.cache
 def _versions(suite: str, opengl: str) -> dict[str, str]:
-    packages = ("egorep", "numpy", "torch", "timm", "transformers", *load_suite(suite).packages)
+    packages = ("egorep", "numpy", "torch", "timm", "transformers", "openvino", *load_suite(suite).packages)
     found = {package: importlib.metadata.version(package) for package in packages}
     return {"python": platform.python_version(), **found, "opengl": opengl}

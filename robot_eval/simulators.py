@@ -23,7 +23,7 @@ import numpy.typing as npt
 from robot_eval.environment import EnvSettings, Observation, RobotEnv
 
 
-class SimulatorCrash(RuntimeError):
+class SimulatorCrashError(RuntimeError):
     """The process behind a simulator died (out of memory, driver fault, killed)."""
 
 
@@ -120,7 +120,7 @@ def _serve(connection: Connection, settings: EnvSettings) -> None:
         try:
             worker = worker or _Worker(settings)
             connection.send((True, getattr(worker, command)(*arguments)))
-        except Exception:  # noqa: BLE001 - whatever went wrong is raised again in the parent, with its traceback
+        except Exception:  # raised again in the parent, with its traceback
             connection.send((False, traceback.format_exc()))
 
 
@@ -163,14 +163,14 @@ class Simulator:
         """The result of the command that was sent.
 
         Raises:
-            SimulatorCrash: the process died; call `restart` and send again.
+            SimulatorCrashError: the process died; call `restart` and send again.
             RuntimeError: the command raised; the message holds the traceback.
         """
         try:
             fine, result = self._connection.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError) as error:
             self._process.join(timeout=10)
-            raise SimulatorCrash(
+            raise SimulatorCrashError(
                 f"simulator process ended with exit code {self._process.exitcode}"
             ) from error
         if not fine:

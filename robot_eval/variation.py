@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 import numpy as np
@@ -25,7 +25,7 @@ VARIATIONS: tuple[str, ...] = ("none", "train", "unseen")
 
 Array = npt.NDArray[np.float64]
 Span = tuple[float, float]
-Pattern = Callable[[np.random.Generator, Array, Array], Array]
+Pattern = Callable[[np.random.Generator, Array, Array], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ def _smooth_noise(rng: np.random.Generator, rows: Array, columns: Array, waves: 
 
 
 def _plain(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
-    return 0.1 * rng.uniform(size=rows.shape)
+    return 0.1 * rng.uniform(size=np.broadcast(rows, columns).shape)
 
 
 def _grain(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
@@ -332,7 +332,7 @@ def _clouds(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
 
 
 def _gradient(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
-    return 0.5 + 0.5 * np.sin(2 * np.pi * (rows + rng.uniform()))
+    return 0.5 + 0.5 * np.sin(2 * np.pi * (rows + columns * int(rng.integers(2)) + rng.uniform()))
 
 
 def _checker(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
@@ -354,9 +354,8 @@ def _dots(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
 def _bricks(rng: np.random.Generator, rows: Array, columns: Array) -> Array:
     courses = 2 * int(rng.integers(3, 7))
     shifted = columns * courses / 2 + 0.5 * (np.floor(rows * courses) % 2)
-    mortar = ((rows * courses) % 1 < 0.12) | (shifted % 1 < 0.06)
-    bricks: Array = mortar.astype(np.float64)
-    return bricks
+    mortar: Array = np.maximum((rows * courses) % 1 < 0.12, shifted % 1 < 0.06).astype(np.float64)
+    return mortar
 
 
 PATTERNS: Mapping[str, Pattern] = {

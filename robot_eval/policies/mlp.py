@@ -1,7 +1,7 @@
 """The heads of R3M and CortexBench: batch norm, then a multilayer perceptron that regresses actions.
 
-Sources: R3M (Nair et al. 2022, evaluation code: batch norm, 256-256, tanh) and CortexBench (Majumdar et al. 2023,
-configs: batch norm, 256-256-256, ReLU). Ours adds one thing: inputs are standardised on the training
+Sources: R3M (Nair et al. 2022, evaluation code: batch norm, 256-256, tanh) and CortexBench (Majumdar et al.
+2023, configs: batch norm, 256-256-256, ReLU). Ours adds one thing: inputs are standardised on the training
 demonstrations first, because untrained networks give features as small as 1e-9, which batch norm's epsilon
 would erase.
 """

@@ -8,6 +8,7 @@ observation of 39 numbers, goal included.
 from __future__ import annotations
 
 import warnings
+from typing import cast
 
 import gymnasium
 import numpy as np
@@ -45,7 +46,7 @@ class MetaWorldEnv(RobotEnv):
         self._env.max_path_length = np.iinfo(np.int64).max
         self.action_space = self._env.action_space
         self._last = self._start(seed=0)
-        self.observation_space = _space(self._observe())
+        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
         self._adopt(self._env.model, self._env.data, _PARTS)
 
     def _start(self, seed: int) -> npt.NDArray[np.float64]:

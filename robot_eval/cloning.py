@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,17 @@ class Budget:
 
 @dataclass
 class Optimiser:
-    """Adam's learning rate, and the minibatch's size."""
+    """Adam's settings.
+
+    Attributes:
+        lr: learning rate at the start.
+        batch_size: of a minibatch.
+        schedule: `constant`, or `cosine`: the learning rate falls to zero over the whole budget.
+    """
 
     lr: float
     batch_size: int
+    schedule: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,17 @@ class Checkpoint:
 
 # Layers draw their weights from torch's one global generator; policies may train side by side in threads.
 _global_generator = threading.Lock()
+
+
+SCHEDULES = ("constant", "cosine")
+
+
+def _constant(_: int) -> float:
+    return 1.0
+
+
+def _cosine(total: int) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1.0 + math.cos(math.pi * step / total))
 
 
 def _batches(samples: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -95,9 +114,12 @@ def clone(
     x, y = torch.from_numpy(inputs), torch.from_numpy(actions)
     policy.fit_normaliser(x)
     adam = torch.optim.Adam(policy.parameters(), lr=optimiser.lr, fused=True)
+    checkpoints = budget.checkpoints(len(x), optimiser.batch_size)
+    decay = _cosine(checkpoints[-1]) if optimiser.schedule == "cosine" else _constant
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, decay)
     batches = _batches(len(x), optimiser.batch_size, torch.Generator().manual_seed(seed))
     step = 0
-    for checkpoint in budget.checkpoints(len(x), optimiser.batch_size):
+    for checkpoint in checkpoints:
         policy.train()
         total, since = torch.zeros(()), step
         while step < checkpoint:
@@ -108,6 +130,7 @@ def clone(
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
+            schedule.step()
             total += loss.detach()
             step += 1
         policy.eval()

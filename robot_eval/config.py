@@ -18,7 +18,7 @@ from egorep.encoder import POOLS
 from egorep.engines import ENGINES
 from egorep.names import unknown
 from egorep.registry import validate_encoder_name
-from robot_eval.cloning import Budget, Optimiser
+from robot_eval.cloning import SCHEDULES, Budget, Optimiser
 from robot_eval.environment import EnvSettings
 from robot_eval.policies.mlp import ACTIVATIONS, MLPConfig
 from robot_eval.render import LOOKS, Look
@@ -69,6 +69,7 @@ class Protocol:
         name: the protocol's.
         demos: demonstrations per task.
         demo_noise: standard deviation of the noise on the expert's executed actions, action units.
+        demo_hold: control steps that a demonstration goes on after success.
         seeds: of policies.
         render_size, picture_size: side of the rendered square and of its centre crop, pixels.
         frames: of the past that a policy sees, fused.
@@ -84,6 +85,7 @@ class Protocol:
     name: str
     demos: int
     demo_noise: float
+    demo_hold: int
     seeds: list[int]
     render_size: int
     picture_size: int
@@ -209,6 +211,7 @@ def _check_names(run: RunConfig) -> None:
         ("variation", [run.variation, *(run.judge or [])], VARIATIONS),
         ("activation", [run.protocol.head.activation], tuple(ACTIVATIONS)),
         ("success rule", [run.protocol.success], ("last", "any")),
+        ("schedule", [run.protocol.optimiser.schedule], SCHEDULES),
         ("budget unit", [run.protocol.budget.unit], ("steps", "epochs")),
         ("pool", [run.pool], POOLS),
         ("engine", [run.inference_engine], ENGINES),
@@ -236,6 +239,7 @@ def _check_numbers(run: RunConfig) -> None:
         "protocol.held_out_episodes": (protocol.held_out_episodes, 1),
         "protocol.horizon": (protocol.horizon, 1),
         "protocol.hold": (protocol.hold, 0),
+        "protocol.demo_hold": (protocol.demo_hold, 1),
         "protocol.picture_size": (protocol.picture_size, 1),
         "protocol.budget.evaluate_every": (protocol.budget.evaluate_every, 1),
         "protocol.optimiser.batch_size": (protocol.optimiser.batch_size, 2),

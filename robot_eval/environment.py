@@ -65,6 +65,7 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
             names = [model.camera(i).name for i in range(model.ncam)]
             raise ValueError(f"{self.settings.task} has no camera {self.settings.camera!r}, only {names}")
         _set_upright(model)
+        mujoco.mj_camlight(model, data)
         self._variation = SceneVariation(model, parts, self.settings.variation)
 
     @abstractmethod
@@ -103,6 +104,8 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
         self._reset_task(episode)
         # A stream of its own, so that looks do not depend on how much randomness a layout takes.
         self._variation.apply(np.random.default_rng((episode, 1)))
+        # Pictures show cameras and lights where the data have them, which is where the model had them before.
+        mujoco.mj_camlight(self._model, self._data)
         if self._renderer is not None:
             self._renderer.upload_textures(self._variation.changed_textures)
         return self._observe(), {}

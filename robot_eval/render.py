@@ -8,11 +8,11 @@ is recorded in every result.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,13 +48,6 @@ class Decor:
     rgba: npt.NDArray[np.float32]
 
 
-def _import_triton_first() -> None:
-    # Triton and software Mesa each bring an LLVM; loading triton's second is a segmentation fault.
-    # timm and torch.compile import triton at moments that we do not control, so it comes first, here.
-    with contextlib.suppress(ImportError):
-        importlib.import_module("triton")
-
-
 def _context_class(backend: str) -> type[Any]:
     os.environ["PYOPENGL_PLATFORM"] = {"egl": "egl", "osmesa": "osmesa"}.get(backend, "")
     context: type[Any] = importlib.import_module(f"mujoco.{backend}").GLContext
@@ -64,12 +57,27 @@ def _context_class(backend: str) -> type[Any]:
     return context
 
 
-def _forget_opengl() -> None:
-    # PyOpenGL binds its functions to one platform at import: the next platform needs a fresh import.
-    for name in [name for name in sys.modules if name.split(".")[0] == "OpenGL"]:
-        del sys.modules[name]
-    for name in ("mujoco.egl", "mujoco.egl.egl_ext", "mujoco.osmesa"):
-        sys.modules.pop(name, None)
+_TRY_EGL = """
+import os
+try:
+    from mujoco.egl import GLContext
+    context = GLContext(8, 8)
+    context.make_current()
+    context.free()
+except Exception as error:
+    print(error, flush=True)
+    os._exit(1)
+"""
+
+
+def _check_egl_elsewhere() -> None:
+    # MuJoCo takes its OpenGL functions from EGL in any process that has loaded it, so OSMesa works only where
+    # EGL was never tried: another process tries it.
+    environment = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"}
+    command = [sys.executable, "-c", _TRY_EGL]
+    attempt = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if attempt.returncode:
+        raise RuntimeError(attempt.stdout.strip() or f"exit code {attempt.returncode}")
 
 
 @functools.cache
@@ -81,17 +89,17 @@ def graphics_backend() -> tuple[str, type[Any]]:
     Raises:
         RuntimeError: none works; the message names the packages to install.
     """
-    _import_triton_first()
     wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
     if wanted and wanted not in _BACKENDS:
         raise RuntimeError(f"MUJOCO_GL is {wanted!r}; set it to one of {', '.join(_BACKENDS)}, or unset it")
     failures = []
     for backend in (wanted,) if wanted else ("egl", "osmesa"):
         try:
+            if backend == "egl" and not wanted:
+                _check_egl_elsewhere()
             context = _context_class(backend)
         except Exception as error:  # a broken driver raises anything; the next backend may work
             failures.append(f"{backend}: {error}")
-            _forget_opengl()
         else:
             if failures:
                 _logger.warning("rendering with %s, because EGL failed (%s)", backend, failures[0])

@@ -201,8 +201,8 @@ class Run:
             settings=config.settings(task, config.variation),
             count=config.demos,
             noise=config.protocol.demo_noise,
-            horizon=config.protocol.horizon,
-            hold=max(1, config.protocol.hold),
+            horizon=config.protocol.horizon + config.protocol.demo_hold,
+            hold=config.protocol.demo_hold,
         )
         return collect(recipe, Path(config.data) / "demos", config.workers, self._advance)
 

@@ -115,7 +115,7 @@ def _serve(connection: Connection, settings: EnvSettings) -> None:
     while True:
         try:
             command, arguments = connection.recv()
-        except (EOFError, ConnectionResetError):  # the parent is gone
+        except (EOFError, OSError):  # the parent is gone
             return
         try:
             worker = worker or _Worker(settings)
@@ -168,7 +168,7 @@ class Simulator:
         """
         try:
             fine, result = self._connection.recv()
-        except (EOFError, ConnectionResetError, BrokenPipeError) as error:
+        except (EOFError, OSError) as error:  # OSError: it died in the middle of its answer
             self._process.join(timeout=10)
             raise SimulatorCrashError(
                 f"simulator process ended with exit code {self._process.exitcode}"

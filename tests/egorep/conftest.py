@@ -1,15 +1,9 @@
-"""One thread, for several waste time waiting on a busy machine; and pictures with structure."""
+"""Pictures with structure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robot_eval.cloning import Budget, Optimiser, clone, load_policy, save_policy
+from robot_eval.policies.mlp import MLPConfig
+
+HEAD = MLPConfig((32, 32), "tanh", batch_norm=True)
+ADAM = Optimiser(lr=1e-3, batch_size=32)
+
+
+def problem(samples: int = 200, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Actions that are a smooth function of the inputs."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(samples, 6))
+    y = np.tanh(x @ rng.normal(size=(6, 3)) / 2)
+    return (scale * x).astype(np.float32), y.astype(np.float32)
+
+
+def final_actions(seed: int, data: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    x, y = data or problem()
+    *_, last = clone(x, y, HEAD, ADAM, Budget("steps", 30, 10), seed)
+    return last.policy.act(x)
+
+
+def test_a_seed_repeats_itself_and_others_differ() -> None:
+    first = final_actions(0)
+    torch.manual_seed(123)  # nothing outside decides
+    assert np.array_equal(final_actions(0), first)
+    assert not np.array_equal(final_actions(1), first)
+
+
+def test_the_global_generator_stays_where_it_was() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    final_actions(0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("budget", "samples", "batch_size", "steps"),
+    [
+        (Budget("steps", 30, 10), 200, 32, [10, 20, 30]),
+        (Budget("steps", 10, 10), 200, 32, [10]),
+        (Budget("epochs", 4, 2), 200, 32, [14, 28]),
+        (Budget("epochs", 2, 1), 64, 32, [2, 4]),
+        (Budget("epochs", 2, 1), 65, 32, [3, 6]),
+        (Budget("epochs", 2, 1), 5, 32, [1, 2]),
+    ],
+)
+def test_checkpoints_stand_where_the_budget_says(
+    budget: Budget, samples: int, batch_size: int, steps: list[int]
+) -> None:
+    assert budget.checkpoints(samples, batch_size) == steps
+    points = clone(*problem(samples), HEAD, Optimiser(1e-3, batch_size), budget, 0)
+    assert [point.step for point in points] == steps
+
+
+def test_checkpoints_are_in_eval_mode_and_training_goes_on_after_them() -> None:
+    x, y = problem()
+    seen = []
+    for point in clone(x, y, HEAD, ADAM, Budget("steps", 30, 10), 0):
+        assert not point.policy.training
+        seen.append(point.policy.act(x))
+    assert not np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[1], seen[2])
+
+
+def test_more_checkpoints_do_not_change_the_training() -> None:
+    x, y = problem()
+    *_, often = clone(x, y, HEAD, ADAM, Budget("steps", 30, 5), 0)
+    assert np.array_equal(often.policy.act(x), final_actions(0))
+
+
+def test_the_loss_goes_down_and_is_the_mean_since_the_last_checkpoint() -> None:
+    x, y = problem()
+    losses = [point.loss for point in clone(x, y, HEAD, ADAM, Budget("steps", 600, 200), 0)]
+    assert losses[0] > losses[1] > losses[2]
+    assert losses[-1] < 0.1 * y.var()
+    each = [point.loss for point in clone(x, y, HEAD, ADAM, Budget("steps", 20, 1), 0)]
+    together = [point.loss for point in clone(x, y, HEAD, ADAM, Budget("steps", 20, 10), 0)]
+    assert together == pytest.approx([np.mean(each[:10]), np.mean(each[10:])], rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_tiny_features_are_learnt_as_well_as_others(batch_norm: bool) -> None:
+    head = MLPConfig((32, 32), "tanh", batch_norm)
+    errors = []
+    for scale in (1.0, 1e-9):
+        x, y = problem(scale=scale)
+        *_, last = clone(x, y, head, ADAM, Budget("steps", 600, 600), 0)
+        errors.append(float(np.square(last.policy.act(x) - y).mean()))
+    assert errors[1] < 0.1 * y.var()
+    assert errors[1] == pytest.approx(errors[0], rel=0.2)
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(33, 32), (5, 2), (2, 1)])
+def test_a_remainder_of_one_sample_does_not_break_batch_norm(samples: int, batch_size: int) -> None:
+    x, y = problem(samples)
+    for point in clone(x, y, HEAD, Optimiser(1e-3, batch_size), Budget("steps", 12, 4), 0):
+        assert np.isfinite(point.policy.act(x)).all()
+        assert np.isfinite(point.loss)
+
+
+def test_saved_policies_come_back(tmp_path: Path) -> None:
+    x, y = problem()
+    *_, last = clone(x, y, HEAD, ADAM, Budget("steps", 20, 20), 0)
+    metadata = {
+        "head": {"hidden": [32, 32], "activation": "tanh", "batch_norm": True},
+        "input_dim": 6,
+        "action_dim": 3,
+        "anything": {"more": [1, None, "é"]},
+    }
+    path = tmp_path / "deep" / "policy.safetensors"
+    save_policy(path, last.policy, metadata)
+    policy, read = load_policy(path)
+    assert not policy.training
+    assert read == metadata
+    assert np.array_equal(policy.act(x), last.policy.act(x))
+    assert list(path.parent.iterdir()) == [path], "nothing else is left"
+
+
+def test_a_failed_save_leaves_the_old_policy(tmp_path: Path) -> None:
+    x, y = problem()
+    *_, last = clone(x, y, HEAD, ADAM, Budget("steps", 20, 20), 0)
+    path = tmp_path / "policy.safetensors"
+    metadata = {"head": {"hidden": [32, 32], "activation": "tanh", "batch_norm": True}}
+    save_policy(path, last.policy, {**metadata, "input_dim": 6, "action_dim": 3})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        save_policy(path, last.policy, {"not JSON": object()})
+    assert path.read_bytes() == before

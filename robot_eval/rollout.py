@@ -14,7 +14,7 @@ import numpy.typing as npt
 from egorep import Encoder
 from robot_eval.environment import Observation
 from robot_eval.inputs import InputWindow, PolicyInputs
-from robot_eval.simulators import Simulator
+from robot_eval.simulators import Simulator, SimulatorCrashError
 
 _logger = logging.getLogger(__name__)
 _MAX_CRASHES = 3

@@ -21,7 +21,7 @@ from robot_eval.suites import make_env
 
 SETTINGS = EnvSettings("metaworld", "button-press-v3", "corner2", render_size=64, picture_size=64)
 # At this noise and horizon some of the first episodes fail.
-RECIPE = DemoRecipe(SETTINGS, count=3, noise=0.3, horizon=64, hold=2)
+RECIPE = DemoRecipe(SETTINGS, count=3, noise=0.3, horizon=70, hold=2)
 
 COLLECT = """
 import sys, pathlib
@@ -170,7 +170,7 @@ def test_a_killed_collection_goes_on_where_it_was(demos: DemoSet, tmp_path: Path
     [
         {"count": 4},
         {"noise": 0.2},
-        {"horizon": 65},
+        {"horizon": 71},
         {"hold": 3},
         {"settings": dataclasses.replace(SETTINGS, task="hammer-v3")},
         {"settings": dataclasses.replace(SETTINGS, variation="train")},

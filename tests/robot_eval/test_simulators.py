@@ -25,7 +25,6 @@ def simulator() -> Iterator[Simulator]:
 
 def kill(simulator: Simulator) -> None:
     os.kill(simulator.pid, signal.SIGKILL)
-    psutil.Process(simulator.pid).wait(timeout=30)
 
 
 def test_commands_answer_with_observations(simulator: Simulator) -> None:

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+from metaworld.policies import ENV_POLICY_MAP
+
+from egorep.encoder import BlindEncoder
+from robot_eval.environment import EnvSettings
+from robot_eval.inputs import PolicyInputs
+from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
+from robot_eval.simulators import Simulator, SimulatorCrashError, simulators
+
+SETTINGS = EnvSettings("metaworld", "button-press-v3", "corner2", render_size=64, picture_size=64)
+SEEDS = [11, 12, 13, 14]
+STATE = PolicyInputs("state")
+BLIND = BlindEncoder("oracle", "state")
+
+
+class Expert:
+    """The suite's expert, from the full state; `before` is called with the number of the step."""
+
+    def __init__(self, before: Callable[[int], None] = lambda step: None) -> None:
+        self.steps = 0
+        self._before = before
+        self._policy = ENV_POLICY_MAP[SETTINGS.task]()
+
+    def act(self, inputs: np.ndarray) -> np.ndarray:
+        self.steps += 1
+        self._before(self.steps)
+        rows = [self._policy.get_action(row.astype(np.float64)) for row in inputs]
+        return np.clip(np.stack(rows), -1, 1).astype(np.float32)
+
+
+class Looking:
+    """Acts on what is seen: every action depends on the picture."""
+
+    def __init__(self) -> None:
+        self.widths: set[int] = set()
+
+    def act(self, inputs: np.ndarray) -> np.ndarray:
+        self.widths.add(inputs.shape[1])
+        return np.sin(37.0 * inputs[:, :4])
+
+
+class Blocks(torch.nn.Module):
+    """An encoder of four numbers: means of the quarters of a picture."""
+
+    def forward(self, pictures: np.ndarray) -> torch.Tensor:
+        quarters = pictures.reshape(len(pictures), 2, 32, 2, 32, 3).astype(np.float64).mean((2, 4, 5))
+        return torch.from_numpy((quarters.reshape(-1, 4) / 255).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Sequence[Simulator]]:
+    with simulators(SETTINGS, 3) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pool: Sequence[Simulator]) -> list[EpisodeResult]:
+    return Rollouts(pool, BLIND, STATE, EpisodeRules(80, 3)).run(Expert(), SEEDS)
+
+
+def test_results_do_not_depend_on_the_number_of_simulators(
+    pool: Sequence[Simulator], undisturbed: list[EpisodeResult]
+) -> None:
+    ready: list[int] = []
+    alone = Rollouts(pool[:1], BLIND, STATE, EpisodeRules(80, 3), ready.append).run(Expert(), SEEDS)
+    assert alone == undisturbed
+    assert ready == [1] * len(SEEDS)
+    assert [result.seed for result in alone] == SEEDS
+    assert all(result.success_any and result.success_last for result in alone)
+    assert len({result.steps for result in alone}) > 1, "episodes end at their own steps"
+    reverse = Rollouts(pool, BLIND, STATE, EpisodeRules(80, 3)).run(Expert(), SEEDS[::-1])
+    assert reverse == undisturbed[::-1]
+
+
+def test_what_is_seen_does_not_depend_on_the_number_of_simulators(pool: Sequence[Simulator]) -> None:
+    inputs = PolicyInputs("picture", frames=3)
+    actor = Looking()
+    runs = [
+        Rollouts(pool[:count], Blocks(), inputs, EpisodeRules(12, 0)).run(actor, SEEDS, record=SEEDS)
+        for count in (1, 3)
+    ]
+    assert actor.widths == {3 * 4 + 4}
+    for one, three in zip(*runs, strict=True):
+        assert np.array_equal(one.pictures, three.pictures)
+        assert not np.array_equal(one.pictures[0], one.pictures[-1])
+    assert not np.array_equal(runs[0][0].pictures, runs[0][1].pictures)
+
+
+@pytest.mark.parametrize("observing", ["state", "picture"])
+def test_recorded_episodes_have_a_picture_before_each_step_and_one_at_the_end(
+    pool: Sequence[Simulator], observing: str
+) -> None:
+    encoder, inputs, actor = BLIND, STATE, Expert()
+    if observing == "picture":
+        encoder, inputs, actor = Blocks(), PolicyInputs("picture"), Looking()
+    first, second, third = Rollouts(pool, encoder, inputs, EpisodeRules(7, 0)).run(
+        actor, [11, 12, 13], record={12}
+    )
+    assert first.pictures is None
+    assert third.pictures is None
+    assert second.pictures.shape == (7 + 1, 64, 64, 3)
+    assert second.pictures.dtype == np.uint8
+    assert np.array_equal(second.pictures[0], pool[0].call("reset", 12, True)["picture"])
+
+
+def test_the_horizon_and_holding_end_episodes(
+    pool: Sequence[Simulator], undisturbed: list[EpisodeResult]
+) -> None:
+    def run(horizon: int, hold: int) -> EpisodeResult:
+        (result,) = Rollouts(pool, BLIND, STATE, EpisodeRules(horizon, hold)).run(Expert(), SEEDS[:1])
+        return result
+
+    once = run(80, 1)
+    assert once.success_any
+    assert once.success_last
+    assert undisturbed[0].steps == once.steps + 2, "three steps in a row, the first included"
+    to_the_end = run(80, 0)
+    assert to_the_end.steps == 80
+    assert to_the_end.success_any
+    just_in_time = run(once.steps, 3)
+    assert (just_in_time.steps, just_in_time.success_any, just_in_time.success_last) == (once.steps, True, True)
+    too_short = run(once.steps - 1, 3)
+    assert (too_short.steps, too_short.success_any, too_short.success_last) == (once.steps - 1, False, False)
+
+
+def test_a_success_that_is_lost_counts_at_some_step_only(pool: Sequence[Simulator]) -> None:
+    class LetsGo(Expert):
+        def act(self, inputs: np.ndarray) -> np.ndarray:
+            actions = super().act(inputs)
+            return actions if self.steps < 75 else np.full_like(actions, (0, -1, 1, 0))
+
+    (result,) = Rollouts(pool, BLIND, STATE, EpisodeRules(140, 0)).run(LetsGo(), SEEDS[:1])
+    assert result.success_any
+    assert not result.success_last
+
+
+def test_a_killed_simulator_runs_its_episode_again(
+    pool: Sequence[Simulator], undisturbed: list[EpisodeResult]
+) -> None:
+    def kill(step: int) -> None:
+        if step == 20:
+            os.kill(pool[1].pid, signal.SIGKILL)
+
+    before = [simulator.restarts for simulator in pool]
+    assert Rollouts(pool, BLIND, STATE, EpisodeRules(80, 3)).run(Expert(kill), SEEDS) == undisturbed
+    assert [simulator.restarts for simulator in pool] == [before[0], before[1] + 1, before[2]]
+
+
+class DyingSimulator:
+    """Dies at every command."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+
+    def send(self, command: str, *arguments: object) -> None:
+        pass
+
+    def receive(self) -> object:
+        raise SimulatorCrashError("simulator process ended with exit code -9")
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+
+def test_a_simulator_that_always_dies_is_given_up() -> None:
+    dying = DyingSimulator()
+    with pytest.raises(RuntimeError, match="episode 11 crashed its simulator 3 times") as raised:
+        Rollouts([dying], BLIND, STATE, EpisodeRules(5, 0)).run(Expert(), [11])
+    assert not isinstance(raised.value, SimulatorCrashError)
+    assert dying.restarts == 2
+
+
+class BrokenSimulator(DyingSimulator):
+    """Its physics diverges at the second step."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+        self._sent = 0
+
+    def send(self, command: str, *arguments: object) -> None:
+        self._sent += 1
+        self._command = command
+
+    def receive(self) -> object:
+        observation = {"proprio": np.zeros(4, np.float32), "state": np.zeros(39, np.float32)}
+        observation["picture"] = np.zeros((64, 64, 3), np.uint8)
+        if self._sent == 3:
+            observation[self._part][0] = np.nan
+        return observation if self._command == "reset" else (observation, False)
+
+
+@pytest.mark.parametrize(
+    ("part", "inputs"),
+    [("state", STATE), ("proprio", PolicyInputs("proprio")), ("proprio", PolicyInputs("picture"))],
+)
+def test_an_observation_that_is_not_finite_is_an_error(part: str, inputs: PolicyInputs) -> None:
+    rollouts = Rollouts([BrokenSimulator(part)], Blocks(), inputs, EpisodeRules(5, 0))
+    with pytest.raises(ValueError, match="must be finite"):
+        rollouts.run(Looking(), [11])
+
+
+def test_an_action_that_is_not_finite_is_an_error(pool: Sequence[Simulator]) -> None:
+    class Lost:
+        def act(self, inputs: np.ndarray) -> np.ndarray:
+            return np.full((len(inputs), 4), np.nan, np.float32)
+
+    with pytest.raises(RuntimeError, match="finite action"):
+        Rollouts(pool[:1], BLIND, STATE, EpisodeRules(5, 0)).run(Lost(), [11])
+
+
+def test_no_seeds_give_no_results(pool: Sequence[Simulator]) -> None:
+    assert Rollouts(pool, BLIND, STATE, EpisodeRules(5, 0)).run(Expert(), []) == []

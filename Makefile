@@ -30,6 +30,7 @@ lint: setup
 bench: setup
 	$(PYTHON) benchmarks/rollout.py
 	$(PYTHON) benchmarks/training.py
+	$(PYTHON) benchmarks/encoding.py
 
 tables: setup
 	$(PYTHON) -m robot_eval out=runs/table_none

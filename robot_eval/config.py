@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -160,18 +162,28 @@ class RunConfig:
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse an override whose key the configuration does not have, naming the nearest keys.
+    """Refuse an override whose key, or whose choice of a group, does not exist; name the nearest.
 
     Raises:
         ConfigError: with one line that says which key, and what was probably meant.
     """
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        defaults = compose(CONFIG_NAME)
-    keys = sorted(_keys(OmegaConf.to_container(defaults)).union(_GROUPS))
+        keys = _keys(OmegaConf.to_container(compose(CONFIG_NAME)))
+        loader = GlobalHydra.instance().config_loader()
+        groups = {group: loader.get_group_options(group) for group in _GROUPS}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element().lstrip("+~")
-        if not key.startswith("hydra") and key not in keys:
-            raise ConfigError(str(unknown("config key", key, keys)))
+        if key in groups:
+            _check_choices(key, override, groups[key])
+        elif not key.startswith("hydra") and key not in keys:
+            raise ConfigError(str(unknown("config key", key, keys.union(groups))))
+
+
+def _check_choices(group: str, override: Override, options: list[str]) -> None:
+    swept = override.is_sweep_override()
+    for name in override.sweep_string_iterator() if swept else [str(override.value())]:
+        if name not in options:
+            raise ConfigError(str(unknown(group, name, options)))
 
 
 def _keys(node: Any, prefix: str = "") -> set[str]:

@@ -233,7 +233,8 @@ class _Collection:
         if tried >= 2 * self._recipe.count + 10 and succeeded < _LEAST_SUCCESS * tried:
             raise RuntimeError(
                 f"the expert of {self._recipe.settings.task} succeeded in {succeeded} of {tried} episodes "
-                f"within {self._recipe.horizon} steps at noise {self._recipe.noise}: allow more steps or less noise"
+                f"within {self._recipe.horizon} steps: allow more steps, or less noise than "
+                f"{self._recipe.noise}"
             )
 
     def _decided(self) -> list[int]:

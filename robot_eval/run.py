@@ -355,7 +355,7 @@ class _LazyPool:
 
     @functools.cached_property
     def reference(self) -> dict[str, str]:
-        """The OpenGL backend, and the hash of a reference picture, which changes with the simulator's looks."""
+        """The OpenGL backend, and the hash of a reference picture: it changes with the looks."""
         reference: dict[str, str] = self.simulators[0].call("reference")
         return reference
 

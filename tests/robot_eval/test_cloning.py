@@ -10,7 +10,7 @@ from robot_eval.cloning import Budget, Optimiser, clone, load_policy, save_polic
 from robot_eval.policies.mlp import MLPConfig
 
 HEAD = MLPConfig((32, 32), "tanh", batch_norm=True)
-ADAM = Optimiser(lr=1e-3, batch_size=32)
+ADAM = Optimiser(lr=1e-3, batch_size=32, schedule="constant")
 
 
 def problem(samples: int = 200, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +57,7 @@ def test_checkpoints_stand_where_the_budget_says(
     budget: Budget, samples: int, batch_size: int, steps: list[int]
 ) -> None:
     assert budget.checkpoints(samples, batch_size) == steps
-    points = clone(*problem(samples), HEAD, Optimiser(1e-3, batch_size), budget, 0)
+    points = clone(*problem(samples), HEAD, Optimiser(1e-3, batch_size, "constant"), budget, 0)
     assert [point.step for point in points] == steps
 
 
@@ -102,7 +102,7 @@ def test_tiny_features_are_learnt_as_well_as_others(batch_norm: bool) -> None:
 @pytest.mark.parametrize(("samples", "batch_size"), [(33, 32), (5, 2), (2, 1)])
 def test_a_remainder_of_one_sample_does_not_break_batch_norm(samples: int, batch_size: int) -> None:
     x, y = problem(samples)
-    for point in clone(x, y, HEAD, Optimiser(1e-3, batch_size), Budget("steps", 12, 4), 0):
+    for point in clone(x, y, HEAD, Optimiser(1e-3, batch_size, "constant"), Budget("steps", 12, 4), 0):
         assert np.isfinite(point.policy.act(x)).all()
         assert np.isfinite(point.loss)
 
@@ -135,3 +135,14 @@ def test_a_failed_save_leaves_the_old_policy(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         save_policy(path, last.policy, {"not JSON": object()})
     assert path.read_bytes() == before
+
+
+def test_a_cosine_ends_with_hardly_any_change_and_a_constant_rate_does_not() -> None:
+    x, y = problem()
+    changes = {}
+    for schedule in ("constant", "cosine"):
+        points = clone(x, y, HEAD, Optimiser(1e-3, 32, schedule), Budget("steps", 200, 1), 0)
+        weights = [point.policy.layers[1].weight.detach().clone() for point in points]
+        changes[schedule] = [float((weights[i + 1] - weights[i]).norm()) for i in (0, -2)]
+    assert changes["cosine"][0] == pytest.approx(changes["constant"][0], rel=0.01)
+    assert changes["cosine"][1] < 0.01 * changes["constant"][1]

@@ -187,7 +187,7 @@ def test_another_recipe_has_another_key(change: dict[str, object]) -> None:
 def test_another_version_of_the_simulator_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = RECIPE.key
     assert set(RECIPE.versions) >= {"metaworld", "mujoco"}
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "99")
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "99")
     assert RECIPE.key != before
 
 

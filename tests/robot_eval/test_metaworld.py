@@ -121,14 +121,16 @@ def test_corner2_is_upright_and_not_mirrored(open_env: Open) -> None:
     env.reset(seed=1)
     hand = env._data.body("hand").xpos.copy()
     row, column = project(env, hand)
-    higher = project(env, hand + [0, 0, 0.2])
+    higher = project(env, hand + np.array([0, 0, 0.2]))
     assert higher[0] < row - 0.05, "what is higher in the world is higher in the picture"
     assert abs(higher[1] - column) < 0.1
     right, up, back = env._data.cam_xmat[env._camera_id].reshape(3, 3).T
     assert np.allclose(np.cross(right, up), back)
-    # The picture itself agrees with the projection: painted green, the robot's base is seen where it should be.
+    # The picture agrees with the projection: painted green, a link of the arm is seen where it should be.
     picture = env.render()
-    base = [g for g in range(env._model.ngeom) if env._model.body(env._model.geom_bodyid[g]).name == "right_l2"]
+    base = [
+        g for g in range(env._model.ngeom) if env._model.body(env._model.geom_bodyid[g]).name == "right_l2"
+    ]
     colours = env._model.geom_rgba[base].copy()
     env._model.geom_rgba[base] = (0, 1, 0, 1)
     painted = env.render()

@@ -135,7 +135,9 @@ def test_textures_reach_the_renderer_when_they_are_uploaded() -> None:
     assert strong(blue, 2).all()
 
 
-def test_egl_by_default_and_osmesa_with_a_warning_where_egl_is_broken(tmp_path: Path, run_python: Run) -> None:
+def test_egl_by_default_and_osmesa_with_a_warning_where_egl_is_broken(
+    tmp_path: Path, run_python: Run
+) -> None:
     default = run_python(SAVE, str(tmp_path / "egl.npy"))
     broken = run_python(SAVE, str(tmp_path / "osmesa.npy"), MUJOCO_EGL_DEVICE_ID="99")
     assert (default.returncode, default.stdout.split()) == (0, ["egl"]), default.stderr
@@ -170,6 +172,12 @@ def test_a_chosen_backend_that_fails_is_not_replaced(run_python: Run) -> None:
 
 
 # Triton brings an LLVM of its own; loading it after the software renderer's is a segmentation fault.
+TRITON = """
+import importlib.util
+if importlib.util.find_spec("triton"):
+    import triton._C.libtriton
+import torch._dynamo, robot_eval.rollout, timm
+"""
 ENCODERS = "import egorep, timm; egorep.load_encoder"
 
 
@@ -178,8 +186,7 @@ ENCODERS = "import egorep, timm; egorep.load_encoder"
     [
         f"{ENCODERS}\n{DRAW}",
         f"{DRAW}\n{ENCODERS}",
-        f"{DRAW}\nimport importlib.util\nif importlib.util.find_spec('triton'):\n    import triton._C.libtriton\n"
-        "import torch._dynamo, robot_eval.rollout, timm",
+        f"{DRAW}\n{TRITON}",
     ],
     ids=["encoders-then-picture", "picture-then-encoders", "picture-then-triton"],
 )

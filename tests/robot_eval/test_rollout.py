@@ -24,7 +24,7 @@ BLIND = BlindEncoder("oracle", "state")
 class Expert:
     """The suite's expert, from the full state; `before` is called with the number of the step."""
 
-    def __init__(self, before: Callable[[int], None] = lambda step: None) -> None:
+    def __init__(self, before: Callable[[int], None] = lambda _: None) -> None:
         self.steps = 0
         self._before = before
         self._policy = ENV_POLICY_MAP[SETTINGS.task]()
@@ -126,7 +126,11 @@ def test_the_horizon_and_holding_end_episodes(
     assert to_the_end.steps == 80
     assert to_the_end.success_any
     just_in_time = run(once.steps, 3)
-    assert (just_in_time.steps, just_in_time.success_any, just_in_time.success_last) == (once.steps, True, True)
+    assert (just_in_time.steps, just_in_time.success_any, just_in_time.success_last) == (
+        once.steps,
+        True,
+        True,
+    )
     too_short = run(once.steps - 1, 3)
     assert (too_short.steps, too_short.success_any, too_short.success_last) == (once.steps - 1, False, False)
 

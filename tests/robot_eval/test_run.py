@@ -1,0 +1,144 @@
+"""The whole job on a tiny configuration: what it writes, that it repeats, and that a killed run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from robot_eval.results import read_results
+from robot_eval.run import episode_seeds
+
+TINY = [
+    "tasks=[button-press-v3]",
+    "encoders=[random/timm/test_vit,state]",
+    "demos=2",
+    "seeds=2",
+    "num_envs=2",
+    "protocol.render_size=64",
+    "protocol.picture_size=64",
+    "protocol.horizon=80",
+    "protocol.demo_hold=3",
+    "protocol.budget.total=40",
+    "protocol.budget.evaluate_every=20",
+    "protocol.episodes=2",
+    "protocol.held_out_episodes=2",
+]
+# What a second run may differ in: how long things took, and how often a simulator was restarted.
+TIMINGS = ["train_seconds", "rollout_seconds", "restarts"]
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "robot_eval",
+        *TINY,
+        f"out={folder}/out",
+        f"data={folder}/data",
+        *overrides,
+    ]
+
+
+def outcomes(folder: Path) -> pd.DataFrame:
+    return read_results(folder / "out").drop(columns=TIMINGS)
+
+
+def states(folder: Path, pattern: str) -> dict[str, tuple[int, int]]:
+    """Inode and time of every finished file: a file that is made again has others."""
+    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.glob(pattern) if p.is_file()}
+
+
+FINISHED = ("out/units/*.json", "out/policies/*/*.safetensors", "data/demos/**/*.hdf5")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An uninterrupted run: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def test_it_ends_with_the_table_and_the_path_of_the_report(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    assert "random/timm/test_vit" in printed
+    assert "button-press-v3" in printed
+    assert printed.rstrip().endswith(f"report: {folder}/out/report.html")
+    assert (folder / "out" / "report.html").exists()
+
+
+def test_every_policy_has_its_evaluations_and_one_held_out_row(finished: tuple[Path, str]) -> None:
+    rows = outcomes(finished[0])
+    counts = rows.groupby(["encoder", "seed", "role"]).size()
+    assert set(counts.xs("checkpoint", level="role")) == {2}
+    assert set(counts.xs("held_out", level="role")) == {1}
+    assert len(counts) == 2 * 2 * 2
+
+
+def test_an_untrained_encoder_has_an_initialisation_of_its_own_per_seed(finished: tuple[Path, str]) -> None:
+    fingerprints = outcomes(finished[0]).groupby("encoder")["encoder_fingerprint"].nunique()
+    assert fingerprints["random/timm/test_vit"] == 2
+    assert fingerprints["state"] == 1
+
+
+def test_encoders_are_judged_on_the_same_episodes(finished: tuple[Path, str]) -> None:
+    rows = outcomes(finished[0])
+    for _, group in rows.groupby(["seed", "role"]):
+        assert group["episode_seeds"].map(tuple).nunique() == 1
+
+
+def test_a_second_run_does_nothing_again_and_gives_the_same_rows(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    before = {pattern: states(folder, pattern) for pattern in FINISHED}
+    again = subprocess.run(command(folder), capture_output=True, text=True, timeout=600, check=True)
+    assert {pattern: states(folder, pattern) for pattern in FINISHED} == before
+    assert again.stdout == printed
+
+
+def test_a_run_killed_again_and_again_goes_on_and_ends_with_the_same_table(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    for pattern, count in (
+        ("data/demos/**/*.parts/*", 1),
+        ("out/policies/*/*.safetensors", 3),
+        ("out/units/*.json", 2),
+        ("out/units/*.json", 7),
+    ):
+        _run_until(tmp_path, pattern, count)
+    kept = {pattern: states(tmp_path, pattern) for pattern in FINISHED}
+    subprocess.run(command(tmp_path), capture_output=True, timeout=600, check=True)
+    for pattern, before in kept.items():
+        after = states(tmp_path, pattern)
+        assert before.items() <= after.items()  # nothing finished was done again
+    pd.testing.assert_frame_equal(
+        outcomes(tmp_path).drop(columns="video"), outcomes(finished[0]).drop(columns="video")
+    )
+
+
+def _run_until(folder: Path, pattern: str, count: int) -> None:
+    """Start the run, and kill it without warning once so many files are there."""
+    with subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        children: list[psutil.Process] = []
+        while process.poll() is None and len(list(folder.glob(pattern))) < count:
+            time.sleep(0.02)
+        if process.poll() is None:
+            children = psutil.Process(process.pid).children(recursive=True)
+            os.kill(process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive, "simulators outlive the run that was killed"
+
+
+def test_two_evaluations_never_share_an_episode() -> None:
+    used = [
+        set(episode_seeds(role, seed, 50)) for role in ("checkpoint", "held_out") for seed in (0, 1, 100, 300)
+    ]
+    assert len(set().union(*used)) == sum(len(seeds) for seeds in used)

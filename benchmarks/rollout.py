@@ -1,7 +1,7 @@
 """Rollouts: ours against the naive loop, in one run.
 
-Naive is what a first script does: the suite's own renderer with its defaults, one environment, one picture at a
-time through timm in torch. Ours: simulators in processes, the fast look, all pictures encoded together.
+Naive is what a first script does: the suite's own renderer with its defaults, one environment, one picture
+at a time through torch. Ours: simulators in processes, the fast look, all pictures encoded together.
 
     python benchmarks/rollout.py
 """

@@ -1,6 +1,6 @@
 """Behaviour cloning: on cached features against encoding every minibatch again, in one run.
 
-Both train the same policy on the same 2,000 pictures. The cached one is charged for encoding each picture once.
+Both train the same policy on the same 2,000 pictures. The cached one is charged for encoding each once.
 
     python benchmarks/training.py
 """

@@ -41,8 +41,8 @@ class Encoder(nn.Module):
         image_size: side of the network's square input, pixels.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features) or
             "mean" (mean of the patch tokens or of the convolutional map).
-        fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than torch,
-            which rounds differently; hexadecimal.
+        fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
+            torch, which rounds differently; hexadecimal.
         observation: what a policy sees: "picture" (these features and proprioception), "proprio" or "state".
     """
 

@@ -1,7 +1,7 @@
 """Inference engines: what computes a frozen network.
 
-`torch` runs everywhere. `openvino` is for CPUs: it compiles the network once, folds its normalisations and runs
-one frame per core, several times as many frames a second as torch (`benchmarks/encoding.py`).
+`torch` runs everywhere. `openvino` is for CPUs: it compiles the network once, folds its normalisations and
+runs one frame per core, several times as many frames a second as torch (`benchmarks/encoding.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ ENGINES = ("torch", "openvino")
 class OpenVINONetwork:
     """A backbone compiled by OpenVINO for the CPU, in float32.
 
-    Every frame is one request on one core, so a frame's features do not depend on the frames beside it, nor on
-    how many cores there are.
+    Every frame is one request on one core, so a frame's features do not depend on the frames beside it, nor
+    on how many cores there are.
 
     Args:
         backbone: the network; its weights are copied.

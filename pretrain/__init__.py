@@ -1,1 +1,1 @@
-"""Egocentric video to hand-object-dynamics narrations to EgoVideo. The pipeline follows in its own releases."""
+"""Egocentric video to hand-object-dynamics narrations to EgoVideo: the place of the training pipeline."""

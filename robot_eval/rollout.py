@@ -133,6 +133,7 @@ class Rollouts:
             RuntimeError: one episode crashed its simulator again and again, or an environment raised.
             ValueError: an observation is not finite.
         """
+        self._crashes.clear()
         waiting, results = deque(seeds), dict[int, EpisodeResult]()
         running: dict[Simulator, _Episode] = {}
         while waiting or running:

@@ -78,7 +78,7 @@ class MLPPolicy(nn.Module):
     def act(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Actions (B, A) for inputs (B, D); a row's result does not depend on the other rows."""
         self.eval()
-        rows = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+        rows = torch.from_numpy(np.array(inputs, np.float32, order="C"))
         padding = -len(rows) % _BLOCK
         blocks = torch.nn.functional.pad(rows, (0, 0, 0, padding)).split(_BLOCK)
         actions: npt.NDArray[np.float32] = torch.cat([self(block) for block in blocks])[: len(rows)].numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Features(NamedTuple):
     tokens: torch.Tensor
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """A network from (N, 3, S, S) normalised pixels to `Features`.
 
     Attributes:
@@ -42,9 +43,9 @@ class Backbone(nn.Module):
 
     architecture: str
 
+    @abstractmethod
     def forward(self, pixels: torch.Tensor) -> Features:
         """Features of (N, 3, S, S) normalised pixels."""
-        raise NotImplementedError
 
 
 class TimmBackbone(Backbone):

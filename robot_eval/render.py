@@ -65,7 +65,7 @@ try:
     context.make_current()
     context.free()
 except Exception as error:
-    print(error, flush=True)
+    os.write(1, str(error).encode())
     os._exit(1)
 """
 

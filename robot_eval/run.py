@@ -245,6 +245,7 @@ class Run:
         cell = unit.cell
         self._keys.append(unit.key)
         if self._store.has(unit.key):
+            self._relabel(unit)
             self._advance(len(unit.seeds))
             return
         policy, metadata = load_policy(cell.policy_path(unit.step))
@@ -267,6 +268,16 @@ class Run:
             video=self._film(unit, episodes[0]) if filmed else None,
         )
         self._store.write(unit.key, row)
+
+    def _relabel(self, unit: Unit) -> None:
+        # Both rules of success are in every row, so another rule needs no other episodes.
+        row = self._store.read(unit.key)
+        labels: dict[str, Any] = {
+            "protocol": self._config.protocol.name,
+            "success_rule": self._config.protocol.success,
+        }
+        if any(getattr(row, name) != label for name, label in labels.items()):
+            self._store.write(unit.key, dataclasses.replace(row, **labels))
 
     def _identity(self, unit: Unit) -> dict[str, Any]:
         config, cell = self._config, unit.cell

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +104,22 @@ def test_a_second_run_does_nothing_again_and_gives_the_same_rows(finished: tuple
     again = subprocess.run(command(folder), capture_output=True, text=True, timeout=600, check=True)
     assert {pattern: states(folder, pattern) for pattern in FINISHED} == before
     assert again.stdout == printed
+
+
+def test_another_rule_of_success_needs_no_other_episodes(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], tmp_path / "copy")
+    folder = tmp_path / "copy"
+    before = {(path, name): cell for path, name, cell in _episodes_of(folder)}
+    subprocess.run(command(folder, "protocol.success=any"), capture_output=True, timeout=600, check=True)
+    assert {(path, name): cell for path, name, cell in _episodes_of(folder)} == before
+    assert set(outcomes(folder)["success_rule"]) == {"any"}
+
+
+def _episodes_of(folder: Path) -> list[tuple[str, str, object]]:
+    """What was played, and how long it took: a repeated rollout would take another time."""
+    names = ("episode_steps", "success_any", "success_last", "rollout_seconds")
+    units = {path.name: json.loads(path.read_text()) for path in folder.glob("out/units/*.json")}
+    return [(unit, name, row[name]) for unit, row in units.items() for name in names]
 
 
 def test_a_run_killed_again_and_again_goes_on_and_ends_with_the_same_table(

@@ -1,7 +1,7 @@
 """Draws the pictures of the docs.
 
 python docs/make_images.py                  # docs/images/variation.png
-python docs/make_images.py runs/table_varied docs/images/varied.png    # the main plot of a run
+python docs/make_images.py runs/table_none docs/images/success.png     # the main plot of a run
 """
 
 from __future__ import annotations

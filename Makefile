@@ -34,6 +34,7 @@ bench: setup
 
 tables: setup
 	$(PYTHON) -m robot_eval out=runs/table_none
+	$(PYTHON) -m robot_eval encoders=[oracle] out=runs/table_oracle
 	$(PYTHON) -m robot_eval variation=train out=runs/table_varied
 
 clean:

@@ -245,7 +245,7 @@ class _Collection:
 def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
     length = len(trajectory.actions)
     pictures = trajectory.pictures
-    # One picture a chunk: readers want single frames. Level 1 halves the file; higher levels hardly help.
+    # One picture a chunk: readers want single frames. Level 1 makes the file a quarter.
     group.create_dataset(
         f"obs/{camera}_image",
         data=pictures,

@@ -40,6 +40,11 @@ _MAX_CRASHES = 3
 _LEAST_SUCCESS = 0.2
 
 
+def content_key(content: Any) -> str:
+    """Hash of JSON-like `content`, hexadecimal: a file name for what it decides."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
 @dataclass(frozen=True)
 class DemoRecipe:
     """Everything that decides a set of demonstrations.
@@ -65,7 +70,7 @@ class DemoRecipe:
     def key(self) -> str:
         """Hash of the recipe and the simulator's versions."""
         recipe = {**dataclasses.asdict(self), "versions": self.versions}
-        return hashlib.blake2b(json.dumps(recipe, sort_keys=True).encode(), digest_size=10).hexdigest()
+        return content_key(recipe)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -31,7 +29,7 @@ from egorep import Encoder, load_encoder
 from egorep.cache import FeatureCache
 from robot_eval.cloning import clone, load_policy, save_policy
 from robot_eval.config import RunConfig
-from robot_eval.demos import DemoRecipe, DemoSet, collect
+from robot_eval.demos import DemoRecipe, DemoSet, collect, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.results import EvaluationRow, ResultStore
@@ -58,10 +56,6 @@ def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
     """
     first = _EVALUATION_SEEDS if role == "checkpoint" else _HELD_OUT_SEEDS
     return [first + policy_seed * _SEEDS_PER_POLICY + episode for episode in range(count)]
-
-
-def _hash(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=10).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Of the policy's checkpoints."""
-        return Path(self.config.out) / "policies" / _hash(self.identity)
+        return Path(self.config.out) / "policies" / content_key(self.identity)
 
     def policy_path(self, step: int) -> Path:
         """File of the policy after `step` optimiser steps."""
@@ -138,7 +132,7 @@ class Unit:
     def key(self) -> str:
         """Hash of everything that decides its outcome."""
         suite = load_suite(self.settings.suite)
-        return _hash(
+        return content_key(
             {
                 "cell": self.cell.identity,
                 "step": self.step,

@@ -29,6 +29,7 @@ from filelock import FileLock
 
 from egorep.cache import frames_fingerprint
 from robot_eval.environment import EnvSettings
+from robot_eval.render import PICTURES_VERSION
 from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
 from robot_eval.suites import load_suite
 
@@ -63,12 +64,13 @@ class DemoRecipe:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that decide what the simulator does."""
-        return {p: importlib.metadata.version(p) for p in load_suite(self.settings.suite).packages}
+        """Versions of the packages that decide what the simulator does, and of our pictures."""
+        packages = load_suite(self.settings.suite).packages
+        return {"pictures": PICTURES_VERSION, **{p: importlib.metadata.version(p) for p in packages}}
 
     @property
     def key(self) -> str:
-        """Hash of the recipe and the simulator's versions."""
+        """Hash of the recipe and its versions."""
         recipe = {**dataclasses.asdict(self), "versions": self.versions}
         return content_key(recipe)
 

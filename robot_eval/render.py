@@ -1,9 +1,9 @@
 """Offscreen MuJoCo pictures without a screen: EGL where it works, OSMesa otherwise.
 
 Two looks. `paper` keeps what the suite's authors see. `fast` renders into a buffer of the picture's size,
-without multisampling, shadows and reflections, which on a software renderer is several times faster
-(`benchmarks/rollout.py`); the pictures differ, so one look serves demonstrations and rollouts alike and
-is recorded in every result.
+without multisampling, shadows and reflections, and with coarser meshes (`robot_eval.meshes`), which on a
+software renderer is several times faster (`benchmarks/rollout.py`); the pictures differ, so one look serves
+demonstrations and rollouts alike and is recorded in every result.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from robot_eval.meshes import simplified
+
 Look = Literal["fast", "paper"]
 LOOKS: tuple[str, ...] = ("fast", "paper")
+# Raised whenever a look or a variation changes what is drawn: demonstrations are keyed by it.
+PICTURES_VERSION = "2"
 
 _logger = logging.getLogger(__name__)
 _BACKENDS = ("egl", "osmesa", "glfw")
@@ -129,7 +133,8 @@ class Renderer:
         self._model = model
         self._gl = context_class(width, height)
         self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
+        drawn = simplified(model) if look == "fast" else model
+        self._context = mujoco.MjrContext(drawn, mujoco.mjtFontScale.mjFONTSCALE_150)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 500)
         if look == "fast":

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,29 +24,42 @@ PIL_INTERPOLATION = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hammin
 
 
 class Features(NamedTuple):
-    """What a network says about N pictures.
+    """What a network says about N pictures, or about N clips of T frames.
 
     Attributes:
         pooled: (N, D), the class token after the final norm; without one, the network's own pooled features.
-        tokens: (N, h, w, C), patch tokens after the final norm, or the cells of a convolutional map.
+        tokens: patch tokens after the final norm, or the cells of a convolutional map: of pictures
+            (N, h, w, C), of clips (N, t, h, w, C) with t time steps, where a step may span several frames.
+        joint: (N, E), L2-normalised, in the space shared with text; None where there is no such space.
     """
 
     pooled: torch.Tensor
     tokens: torch.Tensor
+    joint: torch.Tensor | None = None
 
 
 class Backbone(nn.Module, ABC):
-    """A network from (N, 3, S, S) normalised pixels to `Features`.
+    """A network from normalised pixels to `Features`.
 
     Attributes:
         architecture: says what the weights mean; part of the encoder's fingerprint.
+        num_frames: T, frames that the network looks at together; 1 for networks of single pictures.
     """
 
     architecture: str
+    num_frames: int = 1
 
     @abstractmethod
     def forward(self, pixels: torch.Tensor) -> Features:
-        """Features of (N, 3, S, S) normalised pixels."""
+        """Features of normalised pixels, (N, 3, S, S); (N, T, 3, S, S) where `num_frames` is above 1."""
+
+
+class VisionLanguageBackbone(Backbone):
+    """A backbone whose features have a `joint` part, and that knows text."""
+
+    @abstractmethod
+    def text(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, E) L2-normalised features of N texts, in the space of `Features.joint`."""
 
 
 class TimmBackbone(Backbone):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 
 from egorep import names
-from egorep.backbones import Backbone, Features
+from egorep.backbones import Backbone, Features, VisionLanguageBackbone
 from egorep.engines import ENGINES, OpenVINONetwork
-from egorep.preprocessing import Preprocessing, as_clips
+from egorep.preprocessing import Preprocessing, as_clips, middle_frames
 
 Observation = Literal["picture", "proprio", "state"]
 
-POOLS = ("cls", "mean")
+POOLS = ("cls", "mean", "joint")
 DEFAULT_MAX_BATCH = {"cpu": 1}
 DEFAULT_MAX_BATCH_ACCELERATOR = 256
 # Frames handed to OpenVINO at a time: enough for every core, little memory.
@@ -39,8 +39,9 @@ class Encoder(nn.Module):
         dim: number of features D.
         num_frames: frames per clip that the network looks at together; 1 for networks of single pictures.
         image_size: side of the network's square input, pixels.
-        pool: "cls" (class token after the final norm; without one, the network's own pooled features) or
-            "mean" (mean of the patch tokens or of the convolutional map).
+        pool: "cls" (class token after the final norm; without one, the network's own pooled features),
+            "mean" (mean of the patch tokens or of the convolutional map) or "joint" (the L2-normalised space
+            shared with text, of encoders that have one).
         fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
             torch, which rounds differently; hexadecimal.
         observation: what a policy sees: "picture" (these features and proprioception), "proprio" or "state".
@@ -68,11 +69,14 @@ class Encoder(nn.Module):
             preprocessing: from uint8 pictures to the input of `backbone`.
             pool: one of `POOLS`.
             device: where it runs.
-            max_batch: frames in one pass of the network, at least 1; by default 1 on a CPU and 256 elsewhere.
-            engine: "torch", or "openvino": CPU only, each frame on a core of its own whatever `max_batch`.
+            max_batch: pictures or clips in one pass of the network, at least 1; by default 1 on a CPU and 256
+                elsewhere.
+            engine: "torch", or "openvino": CPU only, each picture or clip on a core of its own whatever
+                `max_batch`.
 
         Raises:
-            ValueError: unknown `pool` or `engine`, `max_batch` below 1, or OpenVINO with another device.
+            ValueError: unknown `pool` or `engine`, `max_batch` below 1, OpenVINO with another device, or
+                pool "joint" of a network that shares no space with text.
             ImportError: OpenVINO is not installed.
             RuntimeError: OpenVINO cannot convert the network.
         """
@@ -88,6 +92,7 @@ class Encoder(nn.Module):
         self.name = name
         self.pool = pool
         self.image_size = preprocessing.image_size
+        self.num_frames = backbone.num_frames
         self.preprocessing = preprocessing
         self.backbone = backbone
         self._max_batch = max_batch
@@ -109,7 +114,7 @@ class Encoder(nn.Module):
 
     @property
     def max_batch(self) -> int:
-        """Frames in one pass of the network; larger batches are split."""
+        """Pictures or clips in one pass of the network; larger batches are split."""
         return self._max_batch or DEFAULT_MAX_BATCH.get(self.device.type, DEFAULT_MAX_BATCH_ACCELERATOR)
 
     def train(self, mode: bool = True) -> Encoder:  # noqa: ARG002 - the signature is torch's
@@ -127,7 +132,9 @@ class Encoder(nn.Module):
                 of any size.
 
         Returns:
-            (B, D) float32 on `device`; of clips, the mean of the frames' features over time.
+            (B, D) float32 on `device`. A network of single pictures gives of clips the mean of the frames'
+            features over time. One of clips takes of T frames the middles of `num_frames` equal parts, and
+            sees a picture as a clip that stands still.
 
         Raises:
             TypeError: `frames` is no uint8 array.
@@ -135,9 +142,9 @@ class Encoder(nn.Module):
             FloatingPointError: the network gave features that are not finite.
         """
         clips = as_clips(frames)
-        pooled = torch.cat([self._pooled(features) for features in self._run(clips.flatten(0, 1))])
-        self._check_finite(pooled)
-        return pooled.reshape(*clips.shape[:2], -1).mean(1)
+        return (
+            self._finite([self._pooled(f) for f in self._run(clips)]).unflatten(0, (len(clips), -1)).mean(1)
+        )
 
     @torch.no_grad()
     def tokens(self, frames: object) -> torch.Tensor:
@@ -147,7 +154,8 @@ class Encoder(nn.Module):
             frames: as for `forward`.
 
         Returns:
-            (B, T, h, w, C) float32 on `device`; T is 1 for pictures.
+            (B, T, h, w, C) float32 on `device`. Networks of single pictures have as many time steps T as
+            there are frames, 1 for pictures; those of clips have as many as they make of `num_frames` frames.
 
         Raises:
             TypeError: `frames` is no uint8 array.
@@ -155,38 +163,96 @@ class Encoder(nn.Module):
             FloatingPointError: the network gave features that are not finite.
         """
         clips = as_clips(frames)
-        tokens = torch.cat([features.tokens.float() for features in self._run(clips.flatten(0, 1))])
-        self._check_finite(tokens)
-        return tokens.reshape(*clips.shape[:2], *tokens.shape[1:])
+        tokens = self._finite([features.tokens for features in self._run(clips)])
+        return tokens if self.num_frames > 1 else tokens.unflatten(0, (len(clips), -1))
 
-    def _run(self, frames: torch.Tensor) -> Iterator[Features]:
-        """Features of (N, H, W, 3) frames, a pass of the network at a time."""
-        for part in frames.split(COMPILED_BATCH if self._compiled else self.max_batch):
+    @torch.no_grad()
+    def text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Encode texts into the space that pool "joint" gives of pictures and clips.
+
+        Args:
+            texts: N of them, such as "C opens the drawer with the left hand".
+
+        Returns:
+            (N, E) float32 on `device`, L2-normalised.
+
+        Raises:
+            TypeError: `texts` is one string.
+            ValueError: there are no texts, or the encoder knows no text.
+        """
+        if isinstance(texts, str):
+            raise TypeError(f"texts are a list of strings, got one string: [{texts!r}] makes it a list")
+        if not texts:
+            raise ValueError("texts are empty: give at least one")
+        backbone = self._vision_language()
+        parts = [texts[start : start + self.max_batch] for start in range(0, len(texts), self.max_batch)]
+        return self._finite([backbone.text(part) for part in parts])
+
+    @torch.no_grad()
+    def similarity(self, frames: object, texts: Sequence[str]) -> torch.Tensor:
+        """How well each text describes each picture or clip: zero-shot recognition.
+
+        Args:
+            frames: B pictures or clips, as for `forward`.
+            texts: N of them.
+
+        Returns:
+            (B, N) float32 cosine similarities, -1..1, on `device`.
+
+        Raises:
+            TypeError, ValueError, FloatingPointError: as `forward` and `text` do.
+        """
+        words = self.text(texts)
+        clips = as_clips(frames)
+        seen = self._finite([_joint(features) for features in self._run(clips)])
+        return seen.unflatten(0, (len(clips), -1)).mean(1) @ words.T
+
+    def _vision_language(self) -> VisionLanguageBackbone:
+        if not isinstance(self.backbone, VisionLanguageBackbone):
+            raise ValueError(  # noqa: TRY004 - the caller chose an encoder by name
+                f"encoder {self.name!r} knows no text: the egovideo encoders do"
+            )
+        return self.backbone
+
+    def _run(self, clips: torch.Tensor) -> Iterator[Features]:
+        """Features of (B, T, H, W, 3) clips, a pass of the network at a time."""
+        if self.num_frames > 1:
+            inputs = clips[:, middle_frames(clips.shape[1], self.num_frames)]
+        else:
+            inputs = clips.flatten(0, 1)
+        for part in inputs.split(COMPILED_BATCH if self._compiled else self.max_batch):
             pixels = self.preprocessing(part.to(self.device))
             if self._compiled:
                 yield self._compiled(pixels)
                 continue
-            if self.device.type == "cpu":
+            if self.device.type == "cpu" and pixels.ndim == 4:
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
             yield self.backbone(pixels)
 
     def _pooled(self, features: Features) -> torch.Tensor:
-        pooled = features.pooled if self.pool == "cls" else features.tokens.flatten(1, 2).mean(1)
-        return pooled.float()
+        if self.pool == "joint":
+            return _joint(features)
+        return features.pooled if self.pool == "cls" else features.tokens.flatten(1, -2).mean(1)
 
-    def _check_finite(self, features: torch.Tensor) -> None:
+    def _finite(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        features = torch.cat(parts).float()
         if not torch.isfinite(features).all():
             raise FloatingPointError(
                 f"encoder {self.name!r} gave features that are not finite: check its weights"
             )
+        return features
 
     @torch.no_grad()
     def _probe(self) -> int:
         """The number of features, from one blank picture; the CPU's fast memory layout is set on the way."""
         if self.device.type == "cpu":
             self.backbone.to(memory_format=torch.channels_last)
-        blank = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device)
-        return self._pooled(self.backbone(blank)).shape[-1]
+        frames = (self.num_frames,) if self.num_frames > 1 else ()
+        blank = torch.zeros(1, *frames, 3, self.image_size, self.image_size, device=self.device)
+        features = self.backbone(blank)
+        if self.pool == "joint" and features.joint is None:
+            raise ValueError(f"encoder {self.name!r} shares no space with text: choose pool 'cls' or 'mean'")
+        return self._pooled(features).shape[-1]
 
 
 class BlindEncoder(Encoder):
@@ -216,6 +282,14 @@ class BlindEncoder(Encoder):
     def tokens(self, frames: object) -> torch.Tensor:  # noqa: ARG002 - the signature is Encoder's
         """Raise a ValueError: there are none."""
         raise ValueError(f"encoder {self.name!r} looks at no picture, so it has no tokens")
+
+    def _vision_language(self) -> VisionLanguageBackbone:
+        raise ValueError(f"encoder {self.name!r} looks at no picture, so it compares with no text")
+
+
+def _joint(features: Features) -> torch.Tensor:
+    assert features.joint is not None  # the probe refuses pool "joint", and `text` comes before `similarity`
+    return features.joint
 
 
 def _digest(*parts: bytes | memoryview) -> str:

@@ -39,6 +39,14 @@ def as_clips(frames: object) -> torch.Tensor:
     return tensor[:, None] if tensor.ndim == 4 else tensor
 
 
+def middle_frames(available: int, count: int) -> list[int]:
+    """Indices of `count` of `available` frames: the middle of each of `count` equal parts.
+
+    Of 16 frames, 4 are 2, 6, 10 and 14. Where fewer are available than wanted, frames repeat.
+    """
+    return [(2 * part + 1) * available // (2 * count) for part in range(count)]
+
+
 def _check_dtype(frames: Array | torch.Tensor) -> None:
     if frames.dtype in (np.uint8, torch.uint8):
         return
@@ -106,12 +114,12 @@ class Preprocessing:
         of a square picture all is kept, and of another only what lies beyond the centre square is lost.
 
         Args:
-            frames: (N, H, W, 3) uint8.
+            frames: (..., H, W, 3) uint8.
 
         Returns:
-            (N, 3, image_size, image_size) float32 on the device of `frames`.
+            (..., 3, image_size, image_size) float32 on the device of `frames`.
         """
-        pixels: torch.Tensor = frames.permute(0, 3, 1, 2).float() / 255
+        pixels: torch.Tensor = frames.movedim(-1, -3).float() / 255
         if min(pixels.shape[-2:]) != self.image_size:
             mode = InterpolationMode(self.interpolation)
             # Bicubic overshoots at edges; pictures resized as bytes, as in training, saturate.

@@ -1,0 +1,82 @@
+"""EgoVideo as an encoder: from a name and a checkpoint to a backbone with its preprocessing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from egorep.backbones import Features, VisionLanguageBackbone
+from egorep.checkpoints import load_egovideo
+from egorep.models.config import SIZES
+from egorep.models.egovideo import EgoVideo
+from egorep.models.text import tokenize
+from egorep.preprocessing import Preprocessing
+
+_logger = logging.getLogger(__name__)
+
+# CLIP's, which the release's configuration names ("norm_style: clip").
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class EgoVideoBackbone(VisionLanguageBackbone):
+    """EgoVideo behind the signature of every encoder.
+
+    `pooled` is the class token after the final norm; of a slow-fast model the slow pathway's and the fast
+    one's, one after the other. `tokens` are the patch tokens of the pathway that sees most frames.
+    """
+
+    def __init__(self, model: EgoVideo) -> None:
+        """Wrap a model."""
+        super().__init__()
+        self.model = model
+        self.num_frames = model.config.num_frames
+        self.architecture = repr(model.config)
+
+    def forward(self, pixels: torch.Tensor) -> Features:
+        """Features of (N, T, 3, S, S) normalised pixels."""
+        video = self.model.encode_video(pixels)
+        pathways = [video.slow] if video.fast is None else [video.slow, video.fast]
+        pooled = torch.cat([pathway.classes for pathway in pathways], dim=-1)
+        grid = self.model.config.vision.grid
+        return Features(pooled, pathways[-1].patches.unflatten(2, (grid, grid)), video.joint)
+
+    def text(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, E) L2-normalised features of N texts."""
+        ids = tokenize(texts, self.model.config.text.context_length)
+        return self.model.encode_text(ids.to(self.model.logit_scale.device))
+
+
+def egovideo_backbone(name: str, checkpoint: Path | None) -> tuple[EgoVideoBackbone, Preprocessing]:
+    """An EgoVideo of a named size.
+
+    Args:
+        name: of `egorep.models.config.SIZES`.
+        checkpoint: a folder that `EgoVideo.save_pretrained` wrote, which may hold another variant of the size
+            (frames, picture size, adapter), or a file of the EgoHOD release or of CLIP; None for untrained
+            weights, drawn from torch's generator.
+
+    Raises:
+        FileNotFoundError, ValueError: the checkpoint cannot be read, or is of another size.
+    """
+    model = EgoVideo(SIZES[name]) if checkpoint is None else _read(name, checkpoint)
+    size = model.config.vision.image_size
+    return EgoVideoBackbone(model), Preprocessing(size, CLIP_MEAN, CLIP_STD, interpolation="bicubic")
+
+
+def _read(name: str, checkpoint: Path) -> EgoVideo:
+    config = SIZES[name]
+    if not checkpoint.is_dir():
+        return load_egovideo(checkpoint, config)
+    model: EgoVideo = EgoVideo.from_pretrained(checkpoint)
+    found = model.config.vision
+    wanted = config.vision
+    if (found.width, found.layers) != (wanted.width, wanted.layers):
+        raise ValueError(
+            f"{checkpoint} holds a vision tower of width {found.width} and {found.layers} layers, "
+            f"but {name} has {wanted.width} and {wanted.layers}: load it by the name of its size"
+        )
+    return model

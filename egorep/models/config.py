@@ -1,0 +1,116 @@
+"""What decides an EgoVideo's architecture, and the sizes that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ACTIVATIONS = ("gelu", "quick_gelu")
+ADAPTERS = ("temporal", "spatial_temporal")
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The vision tower.
+
+    Attributes:
+        image_size: side of the square pictures, pixels; a multiple of `patch_size`.
+        patch_size: side of a patch, pixels.
+        width: of a token.
+        layers, heads: of the transformer.
+        num_frames: length of the temporal table; clips of another length resize it.
+        norm_eps: of every LayerNorm: 1e-6 in the release, 1e-5 in CLIP.
+    """
+
+    image_size: int
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+    num_frames: int
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}"
+            )
+        _check_heads("vision", self.width, self.heads)
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a picture."""
+        return self.image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text tower.
+
+    Attributes:
+        width: of a token.
+        layers, heads: of the transformer.
+        context_length: tokens of a text, at most.
+        vocabulary: tokens there are; CLIP's by default.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    context_length: int = 77
+    vocabulary: int = 49408
+
+    def __post_init__(self) -> None:
+        _check_heads("text", self.width, self.heads)
+
+
+@dataclass(frozen=True)
+class EgoVideoConfig:
+    """One EgoVideo.
+
+    Attributes:
+        vision, text: its towers.
+        joint_dim: of the space that video and text share.
+        slow_frames: frames of the slow pathway.
+        fast_frames: frames of the fast pathway, with adapters; None for a model without one.
+        adapter: "temporal", the released form, or "spatial_temporal", as in the paper's figure.
+        activation: "gelu" (the release), or "quick_gelu" (CLIP as OpenAI trained it).
+    """
+
+    vision: VisionConfig
+    text: TextConfig
+    joint_dim: int
+    slow_frames: int = 4
+    fast_frames: int | None = None
+    adapter: str = "temporal"
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        for name, value, valid in (
+            ("adapter", self.adapter, ADAPTERS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            if value not in valid:
+                raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, valid))}")
+        if self.fast_frames is not None and self.fast_frames < self.slow_frames:
+            raise ValueError(f"fast_frames {self.fast_frames} are fewer than slow_frames {self.slow_frames}")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a clip: the fast pathway's, or the slow one's where there is no other."""
+        return self.fast_frames or self.slow_frames
+
+
+def _check_heads(tower: str, width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"{tower} width {width} must be a multiple of its heads, {heads}")
+
+
+# base and large are the paper's. tiny and small are ours: ViT-Ti at 112 px runs on a CPU beside a robot, and
+# ViT-S at 224 px costs a quarter of base.
+SIZES: Mapping[str, EgoVideoConfig] = {
+    "egovideo_tiny": EgoVideoConfig(VisionConfig(112, 16, 192, 12, 3, 4), TextConfig(256, 4, 4), 256),
+    "egovideo_small": EgoVideoConfig(VisionConfig(224, 16, 384, 12, 6, 4), TextConfig(384, 8, 6), 384),
+    "egovideo_base": EgoVideoConfig(VisionConfig(224, 16, 768, 12, 12, 4), TextConfig(512, 12, 8), 512),
+    "egovideo_large": EgoVideoConfig(VisionConfig(336, 14, 1024, 24, 16, 4), TextConfig(768, 12, 12), 512),
+}

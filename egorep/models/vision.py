@@ -1,0 +1,151 @@
+"""The vision tower: a ViT in which all patches of all frames attend to each other."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Literal, NamedTuple
+
+import torch
+from timm.layers import PatchEmbed
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from egorep.models.adapter import MotionAdapter
+from egorep.models.block import Block, init_block, without_gradient
+from egorep.models.config import EgoVideoConfig
+
+Pathway = Literal["slow", "fast"]
+
+
+class VisionFeatures(NamedTuple):
+    """What the tower says about B clips.
+
+    Attributes:
+        classes: (B, C), the class token after the final norm.
+        patches: (B, T, P, C), the patch tokens after the final norm; P = h * w, fewer under patch dropout.
+    """
+
+    classes: torch.Tensor
+    patches: torch.Tensor
+
+
+class VisionTower(nn.Module):
+    """Clips of normalised pixels to class and patch tokens.
+
+    Both pathways share everything but the adapters, which only the fast one passes.
+
+    Args:
+        config: of the whole model.
+        drop_path: of the last block; it grows linearly from 0 over the blocks.
+        patch_dropout: share of the patches that training leaves out, at the same places of every frame, so
+            that the adapters still see each place move through time.
+
+    Attributes:
+        gradient_checkpointing: compute blocks twice instead of keeping their activations.
+
+    Raises:
+        ValueError: patch dropout together with the spatial adapter, which needs whole pictures.
+    """
+
+    def __init__(self, config: EgoVideoConfig, *, drop_path: float = 0.0, patch_dropout: float = 0.0) -> None:
+        super().__init__()
+        vision = config.vision
+        if patch_dropout and config.fast_frames and config.adapter == "spatial_temporal":
+            raise ValueError(
+                "patch_dropout leaves gaps in pictures, which the spatial_temporal adapter needs whole"
+            )
+        self.grid = vision.grid
+        self.patch_dropout = patch_dropout
+        self.gradient_checkpointing = False
+        self.patch_embed = PatchEmbed(
+            img_size=vision.image_size, patch_size=vision.patch_size, embed_dim=vision.width, bias=False
+        )
+        scale = vision.width**-0.5
+        self.class_token = nn.Parameter(scale * torch.randn(vision.width))
+        self.position = nn.Parameter(scale * torch.randn(1 + vision.grid**2, vision.width))
+        self.time = nn.Parameter(torch.zeros(vision.num_frames, vision.width))
+        self.norm_pre = nn.LayerNorm(vision.width, eps=vision.norm_eps)
+        rates = torch.linspace(0, drop_path, vision.layers).tolist()
+        self.blocks = nn.ModuleList(
+            Block(vision.width, vision.heads, vision.norm_eps, config.activation, rate) for rate in rates
+        )
+        spatial = config.adapter == "spatial_temporal"
+        self.adapters = nn.ModuleList(
+            MotionAdapter(vision.width, spatial=spatial) for _ in rates if config.fast_frames
+        )
+        self.norm_post = nn.LayerNorm(vision.width, eps=vision.norm_eps)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            init_block(block, vision.layers)
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """All parameters but those of the adapters."""
+        adapters = {id(parameter) for parameter in self.adapters.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in adapters]
+
+    def forward(
+        self, clips: torch.Tensor, pathway: Pathway = "slow", *, freeze_backbone: bool = False
+    ) -> VisionFeatures:
+        """Encode clips.
+
+        Args:
+            clips: (B, T, 3, S, S) normalised pixels; any T.
+            pathway: "fast" passes the adapters.
+            freeze_backbone: only the adapters learn from this pass. Gradients still flow through the frozen
+                blocks, to the adapters of earlier ones.
+        """
+        frozen = self.backbone_parameters() if freeze_backbone else []
+        with without_gradient(frozen):
+            tokens, grid = self._embed(clips)
+        for index in range(len(self.blocks)):
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(
+                    self._layer, index, tokens, grid, pathway, freeze_backbone, use_reentrant=False
+                )
+            else:
+                tokens = self._layer(index, tokens, grid, pathway, freeze_backbone)
+        with without_gradient(frozen):
+            tokens = self.norm_post(tokens)
+        return VisionFeatures(tokens[:, 0], tokens[:, 1:].unflatten(1, (grid[0], -1)))
+
+    def _embed(self, clips: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int]]:
+        batch, time = clips.shape[:2]
+        patches = self.patch_embed(clips.flatten(0, 1)).unflatten(0, (batch, time))  # (B, T, P, C)
+        patches = patches + self.position[1:] + self._time_table(time)[:, None]
+        grid = (time, self.grid, self.grid)
+        if self.training and self.patch_dropout:
+            patches = _drop_places(patches, self.patch_dropout)
+            grid = (time, patches.shape[2], 1)
+        first = (self.class_token + self.position[0]).expand(batch, 1, -1)
+        return self.norm_pre(torch.cat([first, patches.flatten(1, 2)], dim=1)), grid
+
+    def _time_table(self, length: int) -> torch.Tensor:
+        if length == len(self.time):
+            return self.time
+        return functional.interpolate(self.time.T[None], size=length, mode="linear")[0].T
+
+    def _layer(
+        self,
+        index: int,
+        tokens: torch.Tensor,
+        grid: tuple[int, int, int],
+        pathway: Pathway,
+        freeze_backbone: bool,
+    ) -> torch.Tensor:
+        block = self.blocks[index]
+        # In here, so that it also holds when gradient checkpointing computes the block a second time.
+        with without_gradient(list(block.parameters())) if freeze_backbone else nullcontext():
+            tokens = block(tokens)
+        if pathway == "fast":
+            tokens = self.adapters[index](tokens, grid)
+        return tokens
+
+
+def _drop_places(patches: torch.Tensor, share: float) -> torch.Tensor:
+    """Of (B, T, P, C) patches keep (1 - share) of the P places: other ones per sample, the same per frame."""
+    batch, time, places, width = patches.shape
+    keep = max(1, round(places * (1 - share)))
+    order = torch.rand(batch, places, device=patches.device).argsort(dim=1)[:, :keep]
+    index = order[:, None, :, None].expand(-1, time, -1, width)
+    return patches.gather(2, index)

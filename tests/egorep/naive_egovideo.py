@@ -16,7 +16,7 @@ Draw = tuple[str, Shape, float, float]  # name, shape, mean, standard deviation
 
 VISION_EPS, TEXT_EPS = 1e-6, 1e-5
 SLOW_FRAMES = 4
-ROWS_AT_ONCE = 128
+ROWS_AT_ONCE = 64
 # OpenAI's CLIP has tables of about this size. Next to them the two eps of the norms are told apart.
 TABLE_STD = 0.03
 
@@ -189,7 +189,7 @@ def _attention(x: Tensor, part: Weights, name: str, heads: int, causal: bool) ->
     for sample in range(samples):
         for head in range(heads):
             mine = slice(head * size, (head + 1) * size)
-            query, key, value = (of[sample, :, mine] for of in (queries, keys, values))
+            query, key, value = (of[sample, :, mine].contiguous() for of in (queries, keys, values))
             mixed[sample, :, mine] = _one_head(query / math.sqrt(size), key, value, causal)
     return _linear(mixed, part, f"{name}.out_proj")
 

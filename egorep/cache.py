@@ -59,6 +59,11 @@ class FillSummary:
     reused_sets: int
 
 
+def _frames_key(encoder: Encoder, frame_set: FrameSet, stride: int) -> str:
+    """Names the frames, and for an encoder of clips also how far apart it looks at them."""
+    return frame_set.fingerprint if encoder.num_frames == 1 else f"{frame_set.fingerprint}-{stride}"
+
+
 def frames_fingerprint(frames: NDArray[Any]) -> str:
     """Hash of an array's dtype, shape and values, hexadecimal; strides do not matter."""
     digest = hashlib.blake2b(f"{frames.dtype.str} {frames.shape}".encode(), digest_size=16)
@@ -102,24 +107,27 @@ class FeatureCache:
             )
         return features
 
-    def features(self, encoder: Encoder, frame_set: FrameSet) -> NDArray[np.float32]:
+    def features(self, encoder: Encoder, frame_set: FrameSet, stride: int = 1) -> NDArray[np.float32]:
         """Read features, encoding and storing them first where they are missing or damaged.
 
         Args:
             encoder: makes them.
             frame_set: its frames are read only if needed.
+            stride: steps between the frames that an encoder of clips looks at, see `Encoder.encode_episode`.
 
         Returns:
             (T, D) float32.
         """
-        self.fill(encoder, [frame_set])
-        return self.read(encoder.fingerprint, frame_set.fingerprint)
+        self.fill(encoder, [frame_set], stride=stride)
+        return self.read(encoder.fingerprint, _frames_key(encoder, frame_set, stride))
 
     def fill(
         self,
         encoder: Encoder,
         frame_sets: Sequence[FrameSet],
         progress: Callable[[int], object] | None = None,
+        *,
+        stride: int = 1,
     ) -> FillSummary:
         """Encode the frame sets that are missing or damaged; can be killed and called again.
 
@@ -127,6 +135,7 @@ class FeatureCache:
             encoder: makes the features.
             frame_sets: in any order, repetitions allowed.
             progress: called with 1 after each frame set, e.g. the `update` of a tqdm bar.
+            stride: steps between the frames that an encoder of clips looks at, see `Encoder.encode_episode`.
         """
         self._sweep()
         busy: list[FrameSet] = []
@@ -134,7 +143,7 @@ class FeatureCache:
         reused = 0
         for frame_set, wait in _first_then_busy(frame_sets, busy):
             try:
-                length = self._ensure(encoder, frame_set, wait=wait)
+                length = self._ensure(encoder, frame_set, stride, wait=wait)
             except Timeout:
                 busy.append(frame_set)  # another process is at it: do the others first
                 continue
@@ -146,20 +155,20 @@ class FeatureCache:
                 progress(1)
         return FillSummary(len(encoded), sum(encoded), reused)
 
-    def _ensure(self, encoder: Encoder, frame_set: FrameSet, *, wait: bool) -> int | None:
+    def _ensure(self, encoder: Encoder, frame_set: FrameSet, stride: int, *, wait: bool) -> int | None:
         """Encode one frame set unless it is there; the number of frames encoded.
 
         Raises:
             Timeout: another process holds it, and `wait` is False.
         """
-        key = frame_set.fingerprint
+        key = _frames_key(encoder, frame_set, stride)
         if self.contains(encoder.fingerprint, key):
             return None
         with self._lock(f"{encoder.fingerprint}.{key}", wait=wait):
             if self.contains(encoder.fingerprint, key):  # encoded while we waited
                 return None
             frames = frame_set.frames()
-            features = encoder(frames).cpu().numpy()
+            features = encoder.encode_episode(frames, stride).cpu().numpy()
             self._write(encoder, key, features)
             return len(frames)
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from egorep import names
 from egorep.backbones import Backbone, Features, VisionLanguageBackbone
 from egorep.engines import ENGINES, OpenVINONetwork
 from egorep.preprocessing import Preprocessing, as_clips, middle_frames
+from egorep.streaming import EncoderStream, frame_ages
 
 Observation = Literal["picture", "proprio", "state"]
 
@@ -165,6 +167,46 @@ class Encoder(nn.Module):
         clips = as_clips(frames)
         tokens = self._finite([features.tokens for features in self._run(clips)])
         return tokens if self.num_frames > 1 else tokens.unflatten(0, (len(clips), -1))
+
+    def stream(self, num_envs: int, stride: int = 1) -> EncoderStream:
+        """Features in a control loop: each environment gives a frame per step, and the stream remembers.
+
+        Args:
+            num_envs: environments that step together, at least 1.
+            stride: control steps between two frames that the network looks at together, at least 1. Networks
+                of clips were trained on a second and more, while control runs at 10 to 80 Hz: stride is the
+                control rate in Hz times the seconds between their frames. Networks of single pictures look
+                at the newest frame, whatever the stride.
+
+        Returns:
+            The stream: `z = stream(frames)`, and `stream.reset(done)` where episodes end.
+
+        Raises:
+            ValueError: `num_envs` or `stride` is below 1.
+        """
+        return EncoderStream(self, num_envs, stride)
+
+    def encode_episode(self, frames: object, stride: int = 1) -> torch.Tensor:
+        """Features at every step of a recorded episode: what a stream gives while the episode goes on.
+
+        Args:
+            frames: (T, H, W, 3) uint8 RGB, numpy or torch.
+            stride: as for `stream`.
+
+        Returns:
+            (T, D) float32 on `device`; each row looks at its own frame and those before it.
+
+        Raises:
+            TypeError, ValueError, FloatingPointError: as `forward` does; also `stride` below 1.
+        """
+        pictures = as_clips(frames)[:, 0]
+        if self.num_frames == 1:
+            return self(pictures)
+        ages = frame_ages(self.num_frames, stride)
+        windows = np.maximum(np.arange(len(pictures))[:, None] - ages, 0)
+        # A part at a time: all windows together are `num_frames` times the episode.
+        parts = torch.from_numpy(windows).split(COMPILED_BATCH)
+        return torch.cat([self(pictures[part]) for part in parts])
 
     @torch.no_grad()
     def text(self, texts: Sequence[str]) -> torch.Tensor:

@@ -123,6 +123,7 @@ class RunConfig:
     judge: list[str] | None
     render: str
     pool: str
+    clip_seconds: float
     device: str
     engine: str | None
     max_batch: int | None
@@ -259,6 +260,8 @@ def _check_numbers(run: RunConfig) -> None:
     for key, (value, minimum) in least.items():
         if value < minimum:
             raise ValueError(f"{key} must be at least {minimum}, got {value}")
+    if run.clip_seconds <= 0:
+        raise ValueError(f"clip_seconds must be positive, got {run.clip_seconds}")
     if protocol.demo_noise < 0 or protocol.optimiser.lr <= 0:
         raise ValueError("protocol.demo_noise must not be negative, protocol.optimiser.lr must be positive")
     if protocol.picture_size > protocol.render_size:

@@ -104,6 +104,7 @@ class Rollouts:
         inputs: how observations become the policy's input.
         rules: when an episode ends.
         progress: called with 1 after each episode.
+        stride: control steps between the frames that an encoder of clips looks at.
     """
 
     def __init__(
@@ -113,11 +114,14 @@ class Rollouts:
         inputs: PolicyInputs,
         rules: EpisodeRules,
         progress: Callable[[int], None] | None = None,
+        *,
+        stride: int = 1,
     ) -> None:
         self._pool = pool
         self._encoder = encoder
         self._inputs = inputs
         self._rules = rules
+        self._stride = stride
         self._progress = progress
         self._crashes: dict[int, int] = {}
 
@@ -134,6 +138,8 @@ class Rollouts:
             ValueError: an observation is not finite.
         """
         self._crashes.clear()
+        # Simulators are taken in order, so those beyond the number of episodes never run.
+        self._stream = self._encoder.stream(max(1, min(len(self._pool), len(seeds))), self._stride)
         waiting, results = deque(seeds), dict[int, EpisodeResult]()
         running: dict[Simulator, _Episode] = {}
         while waiting or running:
@@ -186,7 +192,7 @@ class Rollouts:
 
     def _act(self, policy: Actor, running: dict[Simulator, _Episode]) -> None:
         episodes = list(running.values())
-        features = self._features([episode.observation for episode in episodes])
+        features = self._features(running)
         inputs = np.stack(
             [
                 episode.window.push(row, episode.observation["proprio"], episode.observation["state"])
@@ -196,9 +202,16 @@ class Rollouts:
         for (simulator, episode), action in zip(running.items(), policy.act(inputs), strict=True):
             self._send(simulator, episode, "step", action)
 
-    def _features(self, observations: Sequence[Observation]) -> Sequence[npt.NDArray[np.float32] | None]:
+    def _features(self, running: dict[Simulator, _Episode]) -> Sequence[npt.NDArray[np.float32] | None]:
+        """Features of each running episode, whose row in the stream is its simulator's place in the pool."""
         if self._inputs.observes != "picture":
-            return [None] * len(observations)
-        features = self._encoder(np.stack([observation["picture"] for observation in observations]))
-        rows: npt.NDArray[np.float32] = features.cpu().numpy()
-        return list(rows)
+            return [None] * len(running)
+        rows = [self._pool.index(simulator) for simulator in running]
+        pictures = [episode.observation["picture"] for episode in running.values()]
+        frames = np.zeros((self._stream.num_envs, *pictures[0].shape), np.uint8)
+        frames[rows] = pictures
+        alive, begun = (np.zeros(len(frames), np.bool_) for _ in range(2))
+        alive[rows] = True
+        begun[rows] = [not episode.successes for episode in running.values()]
+        self._stream.reset(begun)
+        return list(self._stream(frames, alive).cpu().numpy()[rows])

@@ -74,6 +74,12 @@ class Cell:
         protocol = self.config.protocol
         return PolicyInputs(self.encoder.observation, protocol.frames, protocol.proprio)
 
+    @property
+    def stride(self) -> int:
+        """Control steps between the frames that an encoder of clips looks at."""
+        steps = self.config.clip_seconds * load_suite(self.config.suite.name).control_hz
+        return max(1, round(steps / self.encoder.num_frames))
+
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the trained policy."""
@@ -86,6 +92,7 @@ class Cell:
             "encoder_fingerprint": self.encoder.fingerprint,
             "demos_fingerprint": self.demos.fingerprint,
             "inputs": dataclasses.asdict(self.inputs),
+            **({"stride": self.stride} if self.encoder.num_frames > 1 else {}),
             "head": dataclasses.asdict(protocol.mlp),
             "optimiser": dataclasses.asdict(protocol.optimiser),
             "budget": dataclasses.asdict(protocol.budget),
@@ -246,7 +253,9 @@ class Run:
         self._say(cell.task, unit.settings.variation, cell.encoder.name, f"seed {cell.seed}", unit.role)
         filmed = self._config.videos and unit.role == "held_out" and cell.seed == self._config.policy_seeds[0]
         began, restarts = time.monotonic(), pool.restarts
-        rollouts = Rollouts(pool.simulators, cell.encoder, cell.inputs, unit.rules, self._advance)
+        rollouts = Rollouts(
+            pool.simulators, cell.encoder, cell.inputs, unit.rules, self._advance, stride=cell.stride
+        )
         episodes = rollouts.run(policy, unit.seeds, record=unit.seeds[:1] if filmed else ())
         row = EvaluationRow(
             **self._identity(unit),
@@ -327,8 +336,8 @@ class Run:
         if cell.encoder.observation != "picture":
             return [None] * len(cell.demos.demos)
         self._say(cell.task, cell.encoder.name, "features")
-        self._cache.fill(cell.encoder, cell.demos.demos)
-        return [self._cache.features(cell.encoder, demo) for demo in cell.demos.demos]
+        self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
+        return [self._cache.features(cell.encoder, demo, cell.stride) for demo in cell.demos.demos]
 
 
 def _train(cell: Cell, inputs: npt.NDArray[np.float32], actions: npt.NDArray[np.float32]) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prepares a Debian-like machine: system packages for headless rendering, then the virtual environment.
-# usage: scripts/setup.sh demo|test     (test adds the development tools and a browser for the report's tests)
+# usage: scripts/setup.sh demo|test     (test adds the development tools, a browser for the report's tests and a compiler)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,11 @@ declare -A probes=(
     [libosmesa6]="ldconfig -p | grep -q 'libOSMesa\.so'"
     [python3-venv]="$(command -v python3) -c 'import ensurepip, venv'"
 )
-[ "$1" = test ] && probes[chromium]="command -v chromium"
+if [ "$1" = test ]; then
+    probes[chromium]="command -v chromium"
+    # egl_probe, which robomimic brings, is built from source.
+    for tool in cmake g++ make; do probes[$tool]="command -v $tool"; done
+fi
 
 missing=()
 for package in "${!probes[@]}"; do

@@ -23,13 +23,13 @@ DEADLINE = 60  # seconds
 class Slow:
     """An encoder as the cache sees it: mean colour, after a while."""
 
-    name, pool = "slow", "cls"
+    name, pool, num_frames = "slow", "cls", 1
 
     def __init__(self, seconds: float = 0.0, fingerprint: str = "e0") -> None:
         self.seconds = seconds
         self.fingerprint = fingerprint
 
-    def __call__(self, frames: np.ndarray) -> torch.Tensor:
+    def encode_episode(self, frames: np.ndarray, stride: int) -> torch.Tensor:
         time.sleep(self.seconds)
         return torch.from_numpy(frames).float().mean((1, 2))
 
@@ -200,3 +200,19 @@ def test_fingerprint_of_frames_sees_values_shape_and_dtype_only() -> None:
     others = [changed, frames.reshape(4, 2, 4, 3), frames.view(np.int8)]
     assert len({frames_fingerprint(array) for array in [frames, *others]}) == 4
     assert frames_fingerprint(np.asfortranarray(frames)) == frames_fingerprint(frames)
+
+
+def test_an_encoder_of_clips_has_features_of_its_own_for_every_stride(tmp_path: Path) -> None:
+    class Clips(Slow):
+        num_frames = 4
+
+        def encode_episode(self, frames: np.ndarray, stride: int) -> torch.Tensor:
+            return super().encode_episode(frames, stride) + stride
+
+    cache, [demonstration] = FeatureCache(tmp_path / "cache"), demonstrations(tmp_path, 1)
+    near, far = (cache.features(Clips(), demonstration, stride) for stride in (1, 5))
+    assert np.allclose(far - near, 4)
+    assert np.array_equal(cache.features(Clips(), demonstration, 1), near)
+    pictures = FeatureCache(tmp_path / "pictures")
+    assert np.array_equal(*(pictures.features(Slow(), demonstration, stride) for stride in (1, 5)))
+    assert len(reads(tmp_path)) == 3, "of pictures, the stride does not matter"

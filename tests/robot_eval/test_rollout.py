@@ -9,7 +9,9 @@ import pytest
 import torch
 from metaworld.policies import ENV_POLICY_MAP
 
-from egorep.encoder import BlindEncoder
+from egorep.backbones import Backbone, Features
+from egorep.encoder import BlindEncoder, Encoder
+from egorep.preprocessing import Preprocessing
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
@@ -47,12 +49,24 @@ class Looking:
         return np.sin(37.0 * inputs[:, :4])
 
 
-class Blocks(torch.nn.Module):
-    """An encoder of four numbers: means of the quarters of a picture."""
+class Quarters(Backbone):
+    """Means of the quarters of a picture; of a clip, of its oldest frame and of its newest."""
 
-    def forward(self, pictures: np.ndarray) -> torch.Tensor:
-        quarters = pictures.reshape(len(pictures), 2, 32, 2, 32, 3).astype(np.float64).mean((2, 4, 5))
-        return torch.from_numpy((quarters.reshape(-1, 4) / 255).astype(np.float32))
+    architecture = "quarters"
+
+    def __init__(self, num_frames: int = 1) -> None:
+        super().__init__()
+        self.num_frames = num_frames
+
+    def forward(self, pixels: torch.Tensor) -> Features:
+        clips = pixels if pixels.ndim == 5 else pixels[:, None]
+        tokens = clips.unflatten(-1, (2, -1)).unflatten(-3, (2, -1)).mean((2, 4, 6))  # (N, T, 2, 2)
+        ends = tokens[:, [0, -1]] if self.num_frames > 1 else tokens
+        return Features(ends.flatten(1), tokens[..., None].squeeze(1))
+
+
+def quarters(num_frames: int = 1) -> Encoder:
+    return Encoder("quarters", Quarters(num_frames), Preprocessing(64, (0.0,) * 3, (1.0,) * 3, "bilinear"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +98,7 @@ def test_what_is_seen_does_not_depend_on_the_number_of_simulators(pool: Sequence
     inputs = PolicyInputs("picture", frames=3)
     actor = Looking()
     runs = [
-        Rollouts(pool[:count], Blocks(), inputs, EpisodeRules(12, 0)).run(actor, SEEDS, record=SEEDS)
+        Rollouts(pool[:count], quarters(), inputs, EpisodeRules(12, 0)).run(actor, SEEDS, record=SEEDS)
         for count in (1, 3)
     ]
     assert actor.widths == {3 * 4 + 4}
@@ -94,13 +108,41 @@ def test_what_is_seen_does_not_depend_on_the_number_of_simulators(pool: Sequence
     assert not np.array_equal(runs[0][0].pictures, runs[0][1].pictures)
 
 
+def test_an_encoder_of_clips_sees_the_past_of_its_own_episode(pool: Sequence[Simulator]) -> None:
+    """Whatever the number of simulators; features equal those of the recorded episode."""
+
+    class Watching(Looking):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[np.ndarray] = []
+
+        def act(self, inputs: np.ndarray) -> np.ndarray:
+            self.seen.append(inputs[:, :8].copy())
+            return super().act(inputs)
+
+    encoder, inputs, rules = quarters(num_frames=3), PolicyInputs("picture"), EpisodeRules(9, 0)
+    alone, actors = Watching(), [Looking(), Looking()]
+    [episode] = Rollouts(pool[:1], encoder, inputs, rules, stride=2).run(alone, [13], record=[13])
+    assert episode.pictures is not None
+    expected = encoder.encode_episode(episode.pictures[:-1], stride=2)
+    assert np.array_equal(np.concatenate(alone.seen), expected.numpy())
+    assert not np.array_equal(expected[4, :4], expected[4, 4:]), "the oldest frame differs from the newest"
+    runs = [
+        Rollouts(pool[:count], encoder, inputs, rules, stride=2).run(actor, SEEDS, record=SEEDS)
+        for count, actor in zip((1, 3), actors, strict=True)
+    ]
+    for one, three in zip(*runs, strict=True):
+        assert np.array_equal(one.pictures, three.pictures)
+    assert np.array_equal(runs[0][2].pictures, episode.pictures)
+
+
 @pytest.mark.parametrize("observing", ["state", "picture"])
 def test_recorded_episodes_have_a_picture_before_each_step_and_one_at_the_end(
     pool: Sequence[Simulator], observing: str
 ) -> None:
     encoder, inputs, actor = BLIND, STATE, Expert()
     if observing == "picture":
-        encoder, inputs, actor = Blocks(), PolicyInputs("picture"), Looking()
+        encoder, inputs, actor = quarters(), PolicyInputs("picture"), Looking()
     first, second, third = Rollouts(pool, encoder, inputs, EpisodeRules(7, 0)).run(
         actor, [11, 12, 13], record={12}
     )
@@ -207,7 +249,7 @@ class BrokenSimulator(DyingSimulator):
     [("state", STATE), ("proprio", PolicyInputs("proprio")), ("proprio", PolicyInputs("picture"))],
 )
 def test_an_observation_that_is_not_finite_is_an_error(part: str, inputs: PolicyInputs) -> None:
-    rollouts = Rollouts([BrokenSimulator(part)], Blocks(), inputs, EpisodeRules(5, 0))
+    rollouts = Rollouts([BrokenSimulator(part)], quarters(), inputs, EpisodeRules(5, 0))
     with pytest.raises(ValueError, match="must be finite"):
         rollouts.run(Looking(), [11])
 

@@ -1,4 +1,4 @@
-"""Encoding on a CPU: OpenVINO against torch, in one run.
+"""Encoding on a CPU: OpenVINO against torch, in one run; the table of docs/encoders.md.
 
 python benchmarks/encoding.py [encoder ...]
 """
@@ -11,35 +11,53 @@ import time
 
 import numpy as np
 
-from egorep import load_encoder
+from egorep import Encoder, load_encoder
 
-BATCH, SECONDS, REPEATS = 8, 2.0, 3
+BATCH, SECONDS, REPEATS = 4, 2.0, 3
+DEFAULT = ["efficientnet_lite0", "random/timm/vit_tiny_patch16_224", "random/egovideo_tiny"]
 
 
-def rate(encoder, pictures) -> float:
-    """Pictures per second."""
-    encoder(pictures)
+def rate(encoder: Encoder, inputs: np.ndarray) -> float:
+    """Control steps per second: pictures, or clips of as many frames as the encoder looks at."""
+    encoder(inputs[:1])
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
-        encoder(pictures)
-        done += len(pictures)
+        encoder(inputs)
+        done += len(inputs)
     return done / (time.perf_counter() - began)
 
 
+def vision_parameters(encoder: Encoder) -> float:
+    """Millions of parameters that a picture or clip passes: not those of a text tower."""
+    named = encoder.backbone.named_parameters()
+    return sum(weight.numel() for name, weight in named if ".textual." not in f".{name}") / 1e6
+
+
+def row(name: str) -> str:
+    """Alternate the engines and write one line of the table, with the ratio of the medians."""
+    engines = {engine: load_encoder(name, engine=engine) for engine in ("torch", "openvino")}
+    encoder = engines["torch"]
+    shape = (BATCH, encoder.num_frames, 224, 224, 3)
+    inputs = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    rates: dict[str, list[float]] = {engine: [] for engine in engines}
+    for _ in range(REPEATS):
+        for engine, loaded in engines.items():
+            rates[engine].append(rate(loaded, inputs))
+    slow, fast = (statistics.median(rates[engine]) for engine in engines)
+    return (
+        f"| {name} | {vision_parameters(encoder):.1f} | {encoder.image_size} | {encoder.num_frames} "
+        f"| {encoder.dim} | {slow:.1f} | {fast:.1f} | {fast / slow:.1f} |"
+    )
+
+
 def main() -> None:
-    """Alternate the engines for each encoder and print the ratio of the medians."""
-    pictures = np.random.default_rng(0).integers(0, 256, (BATCH, 224, 224, 3), dtype=np.uint8)
-    for name in sys.argv[1:] or ["efficientnet_lite0", "random/timm/vit_tiny_patch16_224"]:
-        engines = {engine: load_encoder(name, engine=engine) for engine in ("torch", "openvino")}
-        rates = {engine: [] for engine in engines}
-        for _ in range(REPEATS):
-            for engine, encoder in engines.items():
-                rates[engine].append(rate(encoder, pictures))
-        torch_rate, openvino_rate = (statistics.median(rates[engine]) for engine in engines)
-        print(
-            f"{name}: torch {torch_rate:.0f}, openvino {openvino_rate:.0f} pictures/s, "
-            f"ratio {openvino_rate / torch_rate:.1f}"
-        )
+    """Print the table, a line as soon as it is measured."""
+    print(
+        "| encoder | M parameters | pixels | frames | features | torch, steps/s | OpenVINO, steps/s | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name in sys.argv[1:] or DEFAULT:
+        print(row(name), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from egorep.preprocessing import Preprocessing
 # Their towers norm the class token alone; everyone else's `last_hidden_state` is normed as a whole.
 UNNORMALISED_TOKENS = frozenset({"altclip_vision_model", "chinese_clip_vision_model", "clip_vision_model"})
 PIL_INTERPOLATION = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+# The models of clips that are supported, and where their configuration keeps the number of frames.
+CLIP_FRAMES = {"videomae": "num_frames", "vjepa2": "frames_per_clip"}
 
 
 class Features(NamedTuple):
@@ -60,6 +62,10 @@ class VisionLanguageBackbone(Backbone):
     @abstractmethod
     def text(self, texts: Sequence[str]) -> torch.Tensor:
         """(N, E) L2-normalised features of N texts, in the space of `Features.joint`."""
+
+
+# What makes an encoder: the network, and the preprocessing that is documented for its weights.
+Built = tuple[Backbone, Preprocessing]
 
 
 class TimmBackbone(Backbone):
@@ -146,6 +152,35 @@ class TransformersBackbone(Backbone):
         return count - patches if 0 < patches <= count else 0
 
 
+class TransformersClipBackbone(Backbone):
+    """A model of clips of transformers: VideoMAE or V-JEPA 2.
+
+    Neither has a class token: pooled features are the mean of the tokens, which VideoMAE's classifiers read
+    too; those of V-JEPA 2 read all tokens through a head of their own.
+    """
+
+    def __init__(self, model: nn.Module, image_size: int) -> None:
+        """Wrap a model whose input will be `image_size` pixels square."""
+        super().__init__()
+        config: Any = model.config
+        # VideoMAE that was fine-tuned norms the mean, and keeps that norm with its classifier.
+        self.late_norm: Any = getattr(model, "fc_norm", nn.Identity())
+        self.model: Any = getattr(model, "videomae", model)
+        self.options = {}
+        if config.model_type == "vjepa2":
+            self.model.predictor = None  # of masked features: no part of the encoder
+            self.options["skip_predictor"] = True
+        self.architecture = f"hf/{config.model_type} {_describe(config)}"
+        self.num_frames = getattr(config, CLIP_FRAMES[config.model_type])
+        side = image_size // _side(config.patch_size)
+        self.grid = (self.num_frames // config.tubelet_size, side, side)
+
+    def forward(self, pixels: torch.Tensor) -> Features:
+        """Features of (N, T, 3, S, S) normalised pixels."""
+        raw = self.model(pixels, **self.options).last_hidden_state
+        return Features(self.late_norm(raw.mean(1)), self.late_norm(raw).unflatten(1, self.grid))
+
+
 def timm_backbone(name: str, *, pretrained: bool, checkpoint: Path | None = None) -> TimmBackbone:
     """Make a timm model without its classifier.
 
@@ -176,7 +211,7 @@ def timm_backbone(name: str, *, pretrained: bool, checkpoint: Path | None = None
         ) from error
 
 
-def transformers_backbone(source: str, *, pretrained: bool) -> tuple[TransformersBackbone, Preprocessing]:
+def transformers_backbone(source: str, *, pretrained: bool) -> Built:
     """Load a model of transformers and its documented preprocessing.
 
     Args:
@@ -192,23 +227,26 @@ def transformers_backbone(source: str, *, pretrained: bool) -> tuple[Transformer
         raise FileNotFoundError(f"'hf/{source}' has no config.json; `save_pretrained` of a model writes it")
     try:
         config = transformers.AutoConfig.from_pretrained(source)  # first: its absence has the clearest error
-        preprocessing = _transformers_preprocessing(source)
+        of_clips = config.model_type in CLIP_FRAMES
+        processors = transformers.AutoVideoProcessor if of_clips else transformers.AutoImageProcessor
+        preprocessing = _transformers_preprocessing(source, processors.from_pretrained(source))
         model = _transformers_model(source, config, pretrained)
     except OSError as error:
         raise ConnectionError(
             f"cannot load 'hf/{source}' ({error}); without network, give a folder that "
             "`save_pretrained` wrote, with its preprocessor_config.json: 'hf/./folder'"
         ) from error
-    return TransformersBackbone(model, preprocessing.image_size), preprocessing
+    wrapped = TransformersClipBackbone if of_clips else TransformersBackbone
+    return wrapped(model, preprocessing.image_size), preprocessing
 
 
 def _transformers_model(source: str, config: Any, pretrained: bool) -> nn.Module:
+    normed_in_head = config.model_type == "videomae" and config.use_mean_pooling
+    models = transformers.AutoModelForVideoClassification if normed_in_head else transformers.AutoModel
     if not pretrained:
-        untrained: nn.Module = transformers.AutoModel.from_config(config)
+        untrained: nn.Module = models.from_config(config)
         return untrained
-    model, report = transformers.AutoModel.from_pretrained(
-        source, dtype=torch.float32, output_loading_info=True
-    )
+    model, report = models.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     # transformers fills what a checkpoint lacks at random, so that every process would have another model.
     missing = {
         key for key in report["missing_keys"] if not key.startswith(("text_model.", "text_projection."))
@@ -222,8 +260,7 @@ def _transformers_model(source: str, config: Any, pretrained: bool) -> nn.Module
     return model
 
 
-def _transformers_preprocessing(source: str) -> Preprocessing:
-    processor: Any = transformers.AutoImageProcessor.from_pretrained(source)
+def _transformers_preprocessing(source: str, processor: Any) -> Preprocessing:
     rescales = processor.do_rescale and math.isclose(processor.rescale_factor, 1 / 255, rel_tol=1e-3)
     if not rescales or getattr(processor, "rescale_offset", False):
         raise ValueError(f"'hf/{source}' scales pixels in a way of its own; only 0..255 to 0..1 is supported")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from egorep.backbones import Features, VisionLanguageBackbone
+from egorep.backbones import Built, Features, VisionLanguageBackbone
 from egorep.checkpoints import load_egovideo
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
 from egorep.models.text import tokenize
 from egorep.preprocessing import Preprocessing
 
-_logger = logging.getLogger(__name__)
+EGOVIDEO_PUBLISHED = "EgoHOD (Pei et al., ICLR 2025), repository OpenRobotLab/EgoHOD"
 
 # CLIP's, which the release's configuration names ("norm_style: clip").
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -50,7 +49,7 @@ class EgoVideoBackbone(VisionLanguageBackbone):
         return self.model.encode_text(ids.to(self.model.logit_scale.device))
 
 
-def egovideo_backbone(name: str, checkpoint: Path | None) -> tuple[EgoVideoBackbone, Preprocessing]:
+def egovideo_backbone(name: str, checkpoint: Path | None) -> Built:
     """An EgoVideo of a named size.
 
     Args:

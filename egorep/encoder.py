@@ -287,7 +287,7 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def _probe(self) -> int:
         """The number of features, from one blank picture; the CPU's fast memory layout is set on the way."""
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and self.num_frames == 1:
             self.backbone.to(memory_format=torch.channels_last)
         frames = (self.num_frames,) if self.num_frames > 1 else ()
         blank = torch.zeros(1, *frames, 3, self.image_size, self.image_size, device=self.device)

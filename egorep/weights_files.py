@@ -54,7 +54,7 @@ def load_strictly(model: nn.Module, weights: Mapping[str, torch.Tensor], source:
     Args:
         model: takes the weights; unchanged if they do not fit.
         weights: by the names of `model.state_dict()`.
-        source: what to call the weights in the error, such as "checkpoint 'r3m.pt' of encoder 'r3m_resnet50'".
+        source: what to call the weights in the error: "checkpoint 'r3m.pt' of encoder 'r3m_resnet50'".
 
     Raises:
         ValueError: lists all missing, unexpected and misshaped names, the last with both shapes.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from safetensors.torch import save_file
 
 from egorep import list_encoders, load_encoder
 from egorep import registry as registry_module
+from egorep.preprocessing import Preprocessing
 from egorep.registry import validate_encoder_name
 
 VISION = {
@@ -147,6 +150,129 @@ def test_models_that_mask_at_random_are_refused(tmp_path: Path) -> None:
         load_encoder(name)
 
 
+VIDEO = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 8,
+    "tubelet_size": 2,
+}
+DECODER = {
+    "decoder_hidden_size": 16,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 16,
+}
+# Pixels and a folder to the tokens and the pooled features that its model stands for.
+Reference = Callable[[torch.Tensor, Path], tuple[torch.Tensor, torch.Tensor]]
+
+
+def videomae_config(**options: object) -> transformers.VideoMAEConfig:
+    return transformers.VideoMAEConfig(**VIDEO, image_size=32, num_frames=4, intermediate_size=48, **options)
+
+
+def videomae(folder: Path) -> tuple[str, Reference]:
+    """As pretrained: with a decoder, a norm after the last block, and a processor of the old kind."""
+    model = transformers.VideoMAEForPreTraining(videomae_config(**DECODER, use_mean_pooling=False))
+    torch.nn.init.normal_(model.videomae.layernorm.weight)
+
+    def reference(pixels: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = transformers.VideoMAEModel.from_pretrained(folder).eval()(pixels).last_hidden_state
+        return tokens, tokens.mean(1)
+
+    processor = transformers.VideoMAEImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE)
+    return save(folder, model, processor), reference
+
+
+def videomae_classifier(folder: Path) -> tuple[str, Reference]:
+    """As fine-tuned: the last norm is of the mean, and stands with the classifier."""
+    model = transformers.VideoMAEForVideoClassification(videomae_config())
+    torch.nn.init.normal_(model.fc_norm.weight)
+
+    def reference(pixels: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+        model = transformers.VideoMAEForVideoClassification.from_pretrained(folder).eval()
+        raw = model.videomae(pixels).last_hidden_state
+        return model.fc_norm(raw), model.fc_norm(raw.mean(1))
+
+    processor = transformers.VideoMAEVideoProcessor(size={"shortest_edge": 40}, crop_size=SQUARE)
+    return save(folder, model, processor), reference
+
+
+def vjepa2(folder: Path) -> tuple[str, Reference]:
+    predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+    config = transformers.VJEPA2Config(**VIDEO, **predictor, crop_size=32, frames_per_clip=4, mlp_ratio=2.0)
+
+    def reference(pixels: torch.Tensor, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+        model = transformers.VJEPA2Model.from_pretrained(folder).eval()
+        tokens = model(pixel_values_videos=pixels).last_hidden_state
+        return tokens, tokens.mean(1)
+
+    return save(
+        folder, transformers.VJEPA2Model(config), transformers.VJEPA2VideoProcessor(crop_size=32)
+    ), reference
+
+
+@pytest.mark.parametrize("make", [videomae, videomae_classifier, vjepa2])
+def test_transformers_models_of_clips(make, tmp_path: Path, pictures: np.ndarray) -> None:
+    torch.manual_seed(0)
+    name, reference = make(tmp_path / "model")
+    encoder = load_encoder(name)
+    clips = pictures[:6].reshape(1, 6, *pictures.shape[1:])
+    with torch.no_grad():
+        pixels = encoder.preprocessing(torch.from_numpy(clips[:, [0, 2, 3, 5]]))
+        tokens, pooled = reference(pixels, tmp_path / "model")
+    assert (encoder.num_frames, encoder.image_size, encoder.dim) == (4, 32, 24)
+    assert torch.allclose(encoder.tokens(clips), tokens.reshape(1, 2, 4, 4, 24), atol=1e-5)
+    assert torch.allclose(encoder(clips), pooled, atol=1e-5)
+    assert torch.allclose(load_encoder(name, pool="mean")(clips), tokens.mean(1), atol=1e-5)
+    still = np.repeat(pictures[:1, None], 4, axis=1)
+    assert torch.equal(encoder(pictures[:1]), encoder(still))
+    assert not torch.allclose(encoder(clips), encoder(clips[:, ::-1].copy()), atol=1e-5)
+    assert not any("predictor" in key for key in encoder.state_dict())
+
+    assert load_encoder(name).fingerprint == encoder.fingerprint
+    untrained = load_encoder(f"random/{name}", seed=1)
+    assert untrained.fingerprint == load_encoder(f"random/{name}", seed=1).fingerprint
+    assert untrained.fingerprint != encoder.fingerprint
+    encoder.train()
+    assert not any(module.training for module in encoder.modules())
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("make", [videomae_classifier, vjepa2])
+def test_openvino_takes_models_of_clips(make, tmp_path: Path, pictures: np.ndarray) -> None:
+    name, _ = make(tmp_path / "model")
+    clips = pictures[:8].reshape(2, 4, *pictures.shape[1:])
+    slow, fast = load_encoder(name), load_encoder(name, engine="openvino")
+    assert torch.allclose(fast(clips), slow(clips), atol=1e-5)
+    assert torch.allclose(fast.tokens(clips), slow.tokens(clips), atol=1e-5)
+
+
+def test_constants_of_models_of_clips(tmp_path: Path) -> None:
+    documented = transformers.VJEPA2VideoProcessor()
+    preprocessing = load_encoder(vjepa2(tmp_path / "vjepa2")[0]).preprocessing
+    assert preprocessing.mean == pytest.approx(tuple(documented.image_mean))
+    assert preprocessing.std == pytest.approx(tuple(documented.image_std))
+    assert preprocessing.interpolation == "bilinear"
+    # Files of VideoMAE that are older than its processor of videos.
+    name, _ = videomae(tmp_path / "videomae")
+    file = tmp_path / "videomae" / "preprocessor_config.json"
+    old = {"size": 32, "resample": 2, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    file.write_text(
+        json.dumps({"feature_extractor_type": "VideoMAEFeatureExtractor", "crop_size": 32, **old})
+    )
+    assert load_encoder(name).preprocessing == Preprocessing(
+        32, tuple(old["image_mean"]), tuple(old["image_std"]), "bilinear"
+    )
+
+
+def test_a_fine_tuned_videomae_without_its_last_norm_is_refused(tmp_path: Path) -> None:
+    processor = transformers.VideoMAEVideoProcessor(size={"shortest_edge": 32}, crop_size=SQUARE)
+    name = save(tmp_path, transformers.VideoMAEModel(videomae_config()), processor)
+    with pytest.raises(ValueError, match=r"lacks weights.*fc_norm"):
+        load_encoder(name)
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no config\.json.*save_pretrained"):
         load_encoder(f"hf/{tmp_path}")
@@ -277,3 +403,32 @@ def test_efficientnet_lite0_recognises_a_photograph() -> None:
     assert logits.softmax(-1).max() > 0.35
     assert torch.allclose(from_features, logits, atol=1e-3)
     assert encoder.dim == 1280
+
+
+def test_a_checkpoint_may_stand_in_the_name(tmp_path: Path, pictures: np.ndarray) -> None:
+    """So that one list of names, as robot_eval takes it, tells several checkpoints of a network apart."""
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), path)
+    named, given = load_encoder(f"timm/test_vit@{path}"), load_encoder("timm/test_vit", checkpoint=path)
+    assert named.fingerprint == given.fingerprint
+    assert (named.name, given.name) == (f"timm/test_vit@{path}", "timm/test_vit")
+    validate_encoder_name(f"timm/test_vit@{path}")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        validate_encoder_name("egovideo_base@nowhere.pth")
+    with pytest.raises(ValueError, match="names a checkpoint already"):
+        load_encoder(f"timm/test_vit@{path}", checkpoint=path)
+    with pytest.raises(ValueError, match="is a folder; 'r3m_resnet18' takes a file"):
+        validate_encoder_name("r3m_resnet18", tmp_path)
+
+
+def test_names_that_need_a_file_say_who_publishes_it() -> None:
+    for name, authors in (("egovideo_large", "EgoHOD"), ("vc1_base", "eai-vc")):
+        with pytest.raises(ValueError, match=rf"needs checkpoint=.*{authors}.*'random/{name}'"):
+            validate_encoder_name(name)
+        validate_encoder_name(f"random/{name}")
+
+
+def test_tiny_says_that_it_is_untrained(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = load_encoder("egovideo_tiny", seed=2)
+    assert "no trained weights yet: these are untrained, drawn from seed 2" in caplog.text
+    assert encoder.fingerprint == load_encoder("random/egovideo_tiny", seed=2).fingerprint

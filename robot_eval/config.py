@@ -208,7 +208,7 @@ def parse(config: DictConfig) -> RunConfig:
     try:
         _check_names(run)
         _check_numbers(run)
-    except (ImportError, ValueError) as error:
+    except (FileNotFoundError, ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
     _check_folders(run)
     seeds = _policy_seeds(run.seeds, run.protocol.seeds)

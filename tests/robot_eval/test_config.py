@@ -115,3 +115,20 @@ def test_an_output_folder_that_cannot_be_made_is_refused(configure, tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="out="):
         configure(f"out={tmp_path}/file/run")
+
+
+def test_encoders_may_name_their_checkpoints(configure, tmp_path: Path) -> None:
+    weights = tmp_path / "r3m_50.pt"
+    weights.touch()
+    encoders = [f"r3m_resnet50@{weights}", f"egovideo_tiny@{tmp_path}", "state"]
+    assert configure(f"encoders=[{','.join(encoders)}]").encoders == encoders
+    with pytest.raises(ConfigError, match=r"there is no checkpoint '/nowhere\.pt'"):
+        configure("encoders=[r3m_resnet50@/nowhere.pt]")
+    with pytest.raises(ConfigError, match=r"needs checkpoint=.*random/vc1_base"):
+        configure("encoders=[vc1_base]")
+
+
+def test_clips_span_a_positive_time(configure) -> None:
+    assert configure().clip_seconds == 1.0
+    with pytest.raises(ConfigError, match=r"clip_seconds must be positive, got -1\.0"):
+        configure("clip_seconds=-1")

@@ -32,6 +32,7 @@ from robot_eval.environment import EnvSettings
 from robot_eval.render import PICTURES_VERSION
 from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
 from robot_eval.suites import load_suite
+from robot_eval.variation import RANGES
 
 _logger = logging.getLogger(__name__)
 
@@ -70,9 +71,10 @@ class DemoRecipe:
 
     @property
     def key(self) -> str:
-        """Hash of the recipe and its versions."""
+        """Hash of the recipe, its versions and the ranges that looks are drawn from."""
         recipe = {**dataclasses.asdict(self), "versions": self.versions}
-        return content_key(recipe)
+        ranges = RANGES.get(self.settings.variation)
+        return content_key(recipe if ranges is None else {**recipe, "ranges": repr(ranges)})
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from robot_eval.config import RunConfig
 from robot_eval.demos import DemoRecipe, DemoSet, collect, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
+from robot_eval.policies.mlp import LIMIT
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
 from robot_eval.simulators import Simulator, simulators
@@ -94,6 +95,7 @@ class Cell:
             "inputs": dataclasses.asdict(self.inputs),
             **({"stride": self.stride} if self.encoder.num_frames > 1 else {}),
             "head": dataclasses.asdict(protocol.mlp),
+            "input_limit": LIMIT,
             "optimiser": dataclasses.asdict(protocol.optimiser),
             "budget": dataclasses.asdict(protocol.budget),
             "seed": self.seed,

@@ -67,6 +67,7 @@ class Ranges:
         light: relative change of the light's intensity.
         light_turn: turn of each light's direction about the vertical, degrees.
         tint: relative change of each colour channel of robot and task objects.
+        paint: share of the drawn texture in what a surface shows; the rest is the suite's own.
         hues: of table, floor, walls, background and distractors, on the colour circle 0..1.
         patterns: of textures.
         shapes: of distractors.
@@ -79,6 +80,7 @@ class Ranges:
     light: Span
     light_turn: Span
     tint: Span
+    paint: Span
     hues: Span
     patterns: tuple[str, ...]
     shapes: tuple[mujoco.mjtGeom, ...]
@@ -93,6 +95,7 @@ RANGES: Mapping[str, Ranges] = {
         light=(0.0, 0.25),
         light_turn=(0.0, 30.0),
         tint=(0.0, 0.12),
+        paint=(0.1, 0.3),
         hues=(0.02, 0.48),
         patterns=("plain", "grain", "clouds", "gradient"),
         shapes=(mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE),
@@ -105,6 +108,7 @@ RANGES: Mapping[str, Ranges] = {
         light=(0.30, 0.50),
         light_turn=(40.0, 80.0),
         tint=(0.15, 0.25),
+        paint=(0.4, 0.6),
         hues=(0.52, 0.98),
         patterns=("checker", "stripes", "dots", "bricks"),
         shapes=(
@@ -206,19 +210,19 @@ class SceneVariation:
     def _paint_surfaces(self, rng: np.random.Generator, ranges: Ranges) -> None:
         for ids in self._textures.values():
             for texture in ids:
-                self._write_texture(texture, _draw_texture(rng, ranges))
+                self._write_texture(texture, _draw_texture(rng, ranges), rng.uniform(*ranges.paint))
         for texture in self._skybox:
-            self._write_texture(texture, np.broadcast_to(_surface_colour(rng, ranges), (1, 1, 3)))
+            colour = np.broadcast_to(_surface_colour(rng, ranges), (1, 1, 3))
+            self._write_texture(texture, colour, rng.uniform(*ranges.paint))
 
-    def _write_texture(self, texture: int, picture: Array) -> None:
+    def _write_texture(self, texture: int, picture: Array, share: float) -> None:
         model = self._model
         height, width = int(model.tex_height[texture]), int(model.tex_width[texture])
         channels, start = int(model.tex_nchannel[texture]), int(model.tex_adr[texture])
         rows = np.arange(height) * picture.shape[0] // height
         columns = np.arange(width) * picture.shape[1] // width
-        pixels = np.full((height, width, channels), 255, np.uint8)
-        pixels[..., :3] = (255 * picture)[rows][:, columns]
-        model.tex_data[start : start + pixels.size] = pixels.ravel()
+        own = model.tex_data[start : start + height * width * channels].reshape(height, width, channels)
+        own[..., :3] = share * (255 * picture)[rows][:, columns] + (1.0 - share) * own[..., :3]
 
     def _tint(self, rng: np.random.Generator, ranges: Ranges) -> None:
         for geoms in (self._robot_geoms, self._object_geoms):

@@ -91,3 +91,15 @@ def test_layers_are_those_of_the_papers(config: MLPConfig, layers: int) -> None:
     assert len(policy.layers) == layers
     assert isinstance(policy.layers[0], torch.nn.BatchNorm1d) == config.batch_norm
     assert isinstance(policy.layers[-1], torch.nn.Linear), "actions are not squashed"
+
+
+def test_a_feature_that_stands_far_out_does_not_drown_the_others() -> None:
+    """Rare features have a tiny spread in the demonstrations; a new scene shows them hundreds of it away."""
+    torch.manual_seed(0)
+    policy = MLPPolicy(3, 2, MLPConfig([16], "tanh", batch_norm=False)).eval()
+    inputs = torch.randn(50, 3)
+    inputs[:, 2] *= 1e-3
+    policy.fit_normaliser(inputs)
+    near, far, farther = (np.array([[0.3, -0.2, outlier]], np.float32) for outlier in (0.0, 1.0, 100.0))
+    assert np.array_equal(policy.act(far), policy.act(farther))
+    assert not np.array_equal(policy.act(near), policy.act(far))

@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 .PHONY: help setup demo test test-slow lint bench tables clean
 
 help:
-	@echo "make demo       two Meta-World tasks, three encoders: demonstrations to table and report"
+	@echo "make demo       two Meta-World tasks, four encoders: demonstrations to table and report"
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the proofs that take minutes"
 	@echo "make bench      each benchmark against its peer, in one run"

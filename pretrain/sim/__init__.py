@@ -1,0 +1,1 @@
+"""EgoSim: egocentric clips of hands that move objects, rendered with MuJoCo, with ground truth."""

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from egorep import list_encoders, load_encoder
+from egorep import list_encoders, load_encoder, registry
 from egorep.baselines import BASELINES, VoltronNetwork
 from egorep.registry import validate_encoder_name
 
@@ -129,7 +129,7 @@ def vc1(monkeypatch: pytest.MonkeyPatch, *_: object) -> Release:
     """Two of its twelve blocks."""
     network = partial(timm.create_model, "vit_base_patch16_224", depth=2, num_classes=0)
     shortened = dataclasses.replace(BASELINES["vc1_base"], network=network)
-    monkeypatch.setitem(BASELINES, "vc1_base", shortened)
+    monkeypatch.setitem(registry._FROM_FILES, "vc1_base", shortened)
     return masked_autoencoder(width=768, depth=2, heads=12)
 
 
@@ -142,7 +142,7 @@ def voltron(monkeypatch: pytest.MonkeyPatch, *_: object) -> Release:
     width, words = 48, {"vocab_size": 128, "dim": 24, "n_heads": 2, "n_layers": 2, "hidden_dim": 48}
     narrow = dataclasses.replace(BASELINES["voltron_vcond_small"], network=partial(VoltronNetwork, width, 6))
     monkeypatch.setattr(transformers, "DistilBertConfig", partial(transformers.DistilBertConfig, **words))
-    monkeypatch.setitem(BASELINES, "voltron_vcond_small", narrow)
+    monkeypatch.setitem(registry._FROM_FILES, "voltron_vcond_small", narrow)
     language = transformers.DistilBertModel(transformers.DistilBertConfig())
     weights = {f"lm.{name}": weight for name, weight in shaken(language).items()}
     weights |= drawn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -143,10 +143,7 @@ class Encoder(nn.Module):
             ValueError: `frames` has a wrong shape.
             FloatingPointError: the network gave features that are not finite.
         """
-        clips = as_clips(frames)
-        return (
-            self._finite([self._pooled(f) for f in self._run(clips)]).unflatten(0, (len(clips), -1)).mean(1)
-        )
+        return self._mean_over_time(as_clips(frames), self._pooled)
 
     @torch.no_grad()
     def tokens(self, frames: object) -> torch.Tensor:
@@ -245,9 +242,7 @@ class Encoder(nn.Module):
             TypeError, ValueError, FloatingPointError: as `forward` and `text` do.
         """
         words = self.text(texts)
-        clips = as_clips(frames)
-        seen = self._finite([_joint(features) for features in self._run(clips)])
-        return seen.unflatten(0, (len(clips), -1)).mean(1) @ words.T
+        return self._mean_over_time(as_clips(frames), _joint) @ words.T
 
     def _vision_language(self) -> VisionLanguageBackbone:
         if not isinstance(self.backbone, VisionLanguageBackbone):
@@ -255,6 +250,13 @@ class Encoder(nn.Module):
                 f"encoder {self.name!r} knows no text: the egovideo encoders do"
             )
         return self.backbone
+
+    def _mean_over_time(
+        self, clips: torch.Tensor, pooled: Callable[[Features], torch.Tensor]
+    ) -> torch.Tensor:
+        """(B, D) of clips: what `pooled` picks, averaged over the passes that a clip's frames took."""
+        features = self._finite([pooled(part) for part in self._run(clips)])
+        return features.unflatten(0, (len(clips), -1)).mean(1)
 
     def _run(self, clips: torch.Tensor) -> Iterator[Features]:
         """Features of (B, T, H, W, 3) clips, a pass of the network at a time."""

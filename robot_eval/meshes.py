@@ -31,10 +31,9 @@ def _simplify(model: mujoco.MjModel, mesh: int) -> None:
     first, count = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
     start, length = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
     faces, kept = _clustered(model.mesh_vert[start : start + length], model.mesh_face[first : first + count])
-    for name in ("mesh_face", "mesh_facenormal", "mesh_facetexcoord"):
-        rows = getattr(model, name)
-        values = faces if name == "mesh_face" else rows[first : first + count][kept]
-        rows[first : first + len(kept)] = values
+    model.mesh_face[first : first + len(kept)] = faces
+    for rows in (model.mesh_facenormal, model.mesh_facetexcoord):
+        rows[first : first + len(kept)] = rows[first : first + count][kept]
     model.mesh_facenum[mesh] = len(kept)
 
 

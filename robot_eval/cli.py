@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
-import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from robot_eval.config import CONFIG_MODULE, CONFIG_NAME, ConfigError, check_overrides, parse
-
-_WRONG_USAGE = 2  # the exit status of argparse and Hydra for the same
+from robot_eval.config import COMMAND, parse
 
 
-def _fail(error: Exception) -> None:
-    sys.stderr.write(f"robot_eval: {error}\n")
-    raise SystemExit(_WRONG_USAGE)
-
-
-@hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, version_base="1.3")
 def _job(config: DictConfig) -> None:
-    try:
-        run_config = parse(config)
-    except ConfigError as error:
-        _fail(error)
+    run_config = parse(config)
     # Heavy parts are imported once the settings are known to be good.
     from robot_eval.report import write_report
     from robot_eval.run import Run
@@ -34,16 +22,10 @@ def _job(config: DictConfig) -> None:
     sys.stdout.write(f"\n{table_text(summarise(rows))}\n\nreport: {report}\n")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Check the command line, then hand over to Hydra.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command.
 
     Args:
         arguments: overrides and Hydra's flags; those of the process by default.
     """
-    words: list[str] = sys.argv[1:] if arguments is None else arguments
-    try:
-        check_overrides([word for word in words if not word.startswith("-")])
-    except (ConfigError, HydraException) as error:
-        _fail(error)
-    sys.argv[1:] = words
-    _job()
+    COMMAND.main(_job, arguments)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
+from egorep.commands import Command, ConfigError, typed
 from egorep.encoder import POOLS
 from egorep.engines import ENGINES
+from egorep.files import writable_folder
 from egorep.names import unknown
 from egorep.registry import validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
@@ -27,16 +22,10 @@ from robot_eval.render import LOOKS, Look
 from robot_eval.suites import load_suite
 from robot_eval.variation import VARIATIONS, VariationName
 
-CONFIG_MODULE = "robot_eval.configs"
-CONFIG_NAME = "config"
-_GROUPS = ("suite", "protocol", "experiment")
+COMMAND = Command("robot_eval", "robot_eval.configs", "config", ("suite", "protocol", "experiment"))
 
 
 # The dataclasses are not frozen: OmegaConf merges into nothing that is read-only.
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be: said in one line, before any work."""
 
 
 @dataclass
@@ -162,55 +151,20 @@ class RunConfig:
         return self.num_envs or 2 * (os.cpu_count() or 1)
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse an override whose key, or whose choice of a group, does not exist; name the nearest.
-
-    Raises:
-        ConfigError: with one line that says which key, and what was probably meant.
-    """
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-        keys = _keys(OmegaConf.to_container(compose(CONFIG_NAME)))
-        loader = GlobalHydra.instance().config_loader()
-        groups = {group: loader.get_group_options(group) for group in _GROUPS}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element().lstrip("+~")
-        if key in groups:
-            _check_choices(key, override, groups[key])
-        elif not key.startswith("hydra") and key not in keys:
-            raise ConfigError(str(unknown("config key", key, keys.union(groups))))
-
-
-def _check_choices(group: str, override: Override, options: list[str]) -> None:
-    swept = override.is_sweep_override()
-    for name in override.sweep_string_iterator() if swept else [str(override.value())]:
-        if name not in options:
-            raise ConfigError(str(unknown(group, name, options)))
-
-
-def _keys(node: Any, prefix: str = "") -> set[str]:
-    if not isinstance(node, dict):
-        return set()
-    own = {f"{prefix}{name}" for name in node}
-    return own.union(*(_keys(child, f"{prefix}{name}.") for name, child in node.items()))
-
-
 def parse(config: DictConfig) -> RunConfig:
     """The typed configuration, with every name and number in it checked.
 
     Raises:
         ConfigError: one line that says which key, what came and what is wanted.
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), config)
-        run = cast(RunConfig, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(re.sub(r"\s+", " ", str(error)).strip()) from error
+    run = typed(config, RunConfig)
     try:
         _check_names(run)
         _check_numbers(run)
+        for key, folder in (("data", run.data), ("out", run.out)):
+            writable_folder(key, folder)
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    _check_folders(run)
     seeds = _policy_seeds(run.seeds, run.protocol.seeds)
     return RunConfig(**{**run.__dict__, "policy_seeds": seeds})
 
@@ -274,16 +228,6 @@ def _check_numbers(run: RunConfig) -> None:
             f"protocol.budget.total {protocol.budget.total} must be a positive multiple of "
             f"evaluate_every {protocol.budget.evaluate_every}"
         )
-
-
-def _check_folders(run: RunConfig) -> None:
-    for key, folder in (("data", run.data), ("out", run.out)):
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{key}={folder} is not a folder that can be made: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
-            raise ConfigError(f"{key}={folder} is not writable")
 
 
 def _policy_seeds(asked: Any, of_protocol: list[int]) -> list[int]:

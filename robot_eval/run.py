@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from egorep import Encoder, load_encoder
 from egorep.cache import FeatureCache
+from egorep.video_files import write_mp4
 from robot_eval.cloning import clone, load_policy, save_policy
 from robot_eval.config import RunConfig
 from robot_eval.demos import DemoRecipe, DemoSet, collect, content_key
@@ -37,7 +38,6 @@ from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
 from robot_eval.simulators import Simulator, simulators
 from robot_eval.suites import load_suite
-from robot_eval.video import write_mp4
 
 # Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same
 # for every encoder, so encoders are compared on the same layouts and looks.

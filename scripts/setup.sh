@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 case "${1:-}" in
     demo) extras=sim ;;
-    test) extras=sim,dev ;;
+    test) extras=sim,hod,train,dev ;;
     *) echo "usage: scripts/setup.sh demo|test" >&2; exit 2 ;;
 esac
 
@@ -51,14 +51,12 @@ python=$(command -v python3.11 || command -v python3)
 
 # The environment is kept while what it was made from is unchanged; `test` includes all of `demo`.
 wanted=$({ "$python" --version; cat pyproject.toml; } | sha256sum | cut -d' ' -f1)
-stamp=".venv/egorep-$extras"
+stamp=".venv/egorep-$1"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     echo "installing egorep[$extras] into .venv (minutes, several GB with torch's CUDA build)"
     # One call: torch installed from another call would bring another build.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
-    for made in sim ${extras/sim,/}; do
-        if [ "$made" = dev ]; then made=sim,dev; fi
-        echo "$wanted" > ".venv/egorep-$made"
-    done
+    echo "$wanted" > "$stamp"
+    if [ "$1" = test ]; then echo "$wanted" > .venv/egorep-demo; fi
 fi

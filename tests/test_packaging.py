@@ -23,11 +23,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         return archive.namelist()
 
 
-def test_configs_ship_inside_robot_eval_and_not_at_the_top(wheel: list[str]) -> None:
-    shipped = {name.removeprefix("robot_eval/configs/") for name in wheel if "/configs/" in name}
-    sources = {str(p.relative_to(ROOT / "configs/robot_eval")) for p in ROOT.glob("configs/**/*.yaml")}
-    assert sources
-    assert sources <= shipped
+def test_configs_ship_inside_the_packages_and_not_at_the_top(wheel: list[str]) -> None:
+    for package in ("robot_eval", "pretrain"):
+        sources = list((ROOT / "configs" / package).rglob("*.yaml"))
+        assert sources
+        wanted = {f"{package}/configs/{p.relative_to(ROOT / 'configs' / package)}" for p in sources}
+        assert wanted <= set(wheel)
     assert not any(name.startswith("configs/") for name in wheel)
 
 

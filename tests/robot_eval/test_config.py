@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from robot_eval.config import CONFIG_MODULE, CONFIG_NAME, ConfigError, RunConfig, check_overrides, parse
+from egorep.commands import ConfigError
+from robot_eval.config import COMMAND, RunConfig, parse
 
 
 @pytest.fixture
 def configure(tmp_path: Path):
     def build(*overrides: str) -> RunConfig:
         folders = [f"out={tmp_path}/out", f"data={tmp_path}/data"]
-        check_overrides([*folders, *overrides])
-        with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
-            return parse(compose(CONFIG_NAME, [*folders, *overrides]))
+        COMMAND.check_overrides([*folders, *overrides])
+        with initialize_config_module(COMMAND.module, version_base="1.3"):
+            return parse(compose(COMMAND.config, [*folders, *overrides]))
 
     return build
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_results import make_row, make_run
 
-from robot_eval.results import EvaluationRow, ResultStore, frame_of, read_results, replacing
+from robot_eval.results import EvaluationRow, ResultStore, frame_of, read_results
 
 
 def store_of(folder: Path, rows: list[EvaluationRow]) -> ResultStore:
@@ -159,18 +159,3 @@ def test_reading_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_frame_of_rows_in_memory_is_the_frame_of_the_file(tmp_path: Path) -> None:
     assert store_of(tmp_path, [make_row(video="a.mp4")]).merge().equals(frame_of([make_row(video="a.mp4")]))
-
-
-def test_replacing_leaves_the_old_file_when_interrupted(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Rollout frames to H.264 files that every browser plays."""
+"""Frames to H.264 files that every browser plays. Needs PyAV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from robot_eval.results import replacing
+from egorep.files import replacing
 
 
 def write_mp4(path: str | Path, frames: npt.NDArray[np.uint8], fps: float = 30.0) -> Path:

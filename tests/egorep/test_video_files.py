@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from robot_eval.video import write_mp4
+from egorep.video_files import write_mp4
 
 
 def moving_square(length: int = 12, height: int = 64, width: int = 96) -> np.ndarray:

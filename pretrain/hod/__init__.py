@@ -1,1 +1,1 @@
-"""HOD data: hands and objects detected, tracked, put into words and checked, so that narrations say what moves."""
+"""HOD data: hands and objects detected, tracked and put into words, so that narrations say what moves."""

@@ -1,4 +1,4 @@
-"""What the hands of the wearer, and the objects in them, do in one clip: the product of detection and tracking."""
+"""What the hands of the wearer and the objects in them do in a clip, as detection and tracking find it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,15 @@ import numpy.typing as npt
 from egorep.files import replacing
 
 
-def write_mp4(path: str | Path, frames: npt.NDArray[np.uint8], fps: float = 30.0) -> Path:
+def write_mp4(
+    path: str | Path,
+    frames: npt.NDArray[np.uint8],
+    fps: float = 30.0,
+    *,
+    preset: str = "medium",
+    crf: int = 23,
+    keyframe_every: int = 250,
+) -> Path:
     """Write frames as an MP4 (H.264, yuv420p, index in front), whole or not at all.
 
     Args:
@@ -20,6 +28,10 @@ def write_mp4(path: str | Path, frames: npt.NDArray[np.uint8], fps: float = 30.0
         frames: (T, H, W, 3) uint8 RGB, T > 0. Odd heights and widths are padded by repeating the last line,
             because yuv420p stores colour for blocks of 2 x 2 pixels.
         fps: frames per second, > 0.
+        preset: x264's trade of time for size.
+        crf: x264's quality, 0 to 51, lower is better; 23 is its own default: good looks at some ten kilobytes
+            per second of a 256-pixel rollout.
+        keyframe_every: frames between keyframes at most; few make jumps into the video cheap.
 
     Returns:
         The path written.
@@ -36,10 +48,9 @@ def write_mp4(path: str | Path, frames: npt.NDArray[np.uint8], fps: float = 30.0
         replacing(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
-        # crf 23 is x264's own default: good looks at some ten kilobytes per second of a 256-pixel rollout.
-        stream = container.add_stream(
-            "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "23"}
-        )
+        # One thread: callers that are in a hurry write several videos at once.
+        options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every), "threads": "1"}
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.pix_fmt = "yuv420p"
         stream.height, stream.width = even.shape[1:3]
         for picture in even:

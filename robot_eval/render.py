@@ -8,29 +8,21 @@ demonstrations and rollouts alike and is recorded in every result.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import logging
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from egorep.graphics import graphics_backend
 from robot_eval.meshes import simplified
 
 Look = Literal["fast", "paper"]
 LOOKS: tuple[str, ...] = ("fast", "paper")
 # Raised whenever a look or a variation changes what is drawn: demonstrations are keyed by it.
 PICTURES_VERSION = "2"
-
-_logger = logging.getLogger(__name__)
-_BACKENDS = ("egl", "osmesa", "glfw")
 
 
 @dataclass(frozen=True)
@@ -50,69 +42,6 @@ class Decor:
     position: npt.NDArray[np.float64]
     rotation: npt.NDArray[np.float64]
     rgba: npt.NDArray[np.float32]
-
-
-def _context_class(backend: str) -> type[Any]:
-    os.environ["PYOPENGL_PLATFORM"] = {"egl": "egl", "osmesa": "osmesa"}.get(backend, "")
-    context: type[Any] = importlib.import_module(f"mujoco.{backend}").GLContext
-    probe = context(8, 8)
-    probe.make_current()
-    probe.free()
-    return context
-
-
-_TRY_EGL = """
-import os
-try:
-    from mujoco.egl import GLContext
-    context = GLContext(8, 8)
-    context.make_current()
-    context.free()
-except Exception as error:
-    os.write(1, str(error).encode())
-    os._exit(1)
-"""
-
-
-def _check_egl_elsewhere() -> None:
-    # MuJoCo takes its OpenGL functions from EGL in any process that has loaded it, so OSMesa works only where
-    # EGL was never tried: another process tries it.
-    environment = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl"}
-    command = [sys.executable, "-c", _TRY_EGL]
-    attempt = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if attempt.returncode:
-        raise RuntimeError(attempt.stdout.strip() or f"exit code {attempt.returncode}")
-
-
-@functools.cache
-def graphics_backend() -> tuple[str, type[Any]]:
-    """The rendering backend of this process and its context class: the first that really makes a context.
-
-    `MUJOCO_GL` (egl, osmesa or glfw) decides where it is set; otherwise EGL is tried, then OSMesa.
-
-    Raises:
-        RuntimeError: none works; the message names the packages to install.
-    """
-    wanted = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if wanted and wanted not in _BACKENDS:
-        raise RuntimeError(f"MUJOCO_GL is {wanted!r}; set it to one of {', '.join(_BACKENDS)}, or unset it")
-    failures = []
-    for backend in (wanted,) if wanted else ("egl", "osmesa"):
-        try:
-            if backend == "egl" and not wanted:
-                _check_egl_elsewhere()
-            context = _context_class(backend)
-        except Exception as error:  # a broken driver raises anything; the next backend may work
-            failures.append(f"{backend}: {error}")
-        else:
-            if failures:
-                _logger.warning("rendering with %s, because EGL failed (%s)", backend, failures[0])
-            return backend, context
-    raise RuntimeError(
-        "no offscreen OpenGL: "
-        + "; ".join(failures)
-        + ". On Debian: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
-    )
 
 
 class Renderer:

@@ -86,7 +86,7 @@ class _Worker:
         self._env = make_env(settings)
 
     def reference(self) -> dict[str, str]:
-        from robot_eval.render import graphics_backend
+        from egorep.graphics import graphics_backend
 
         self._env.reset(seed=0)
         picture = self._env.render()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ JOINTS: tuple[str, ...] = tuple(f"{finger}_{bone}_{movement}" for finger, bone, 
 """The 20 finger joints, in the order of every vector of angles; four for each finger of `FINGERS`."""
 LIMITS: Array = np.deg2rad([hinge[3:] for hinge in _HINGES])
 """(20, 2) least and greatest angle of each joint, radians."""
+_LEAST, _GREATEST = LIMITS[:, 0] - 1e-6, LIMITS[:, 1] + 1e-6
 KEYPOINTS: tuple[str, ...] = (
     "wrist",
     *(f"{finger}_{bone}" for finger in FINGERS for bone in _BONES[finger][0 if finger == "thumb" else 1 :]),
@@ -70,13 +72,15 @@ KEYPOINTS: tuple[str, ...] = (
 """Bones at whose near ends the 21 keypoints lie, in MediaPipe's order; tips are 1 cm inside fingers' ends."""
 WRIST_LIMITS: Array = np.deg2rad([(-70, 75), (-30, 35)])
 """(2, 2) least and greatest flexion and deviation of the wrist, radians."""
+_WRIST_LIMITS = WRIST_LIMITS.tolist()
 HIDDEN_GROUP = 3  # of contact geoms and sites: MuJoCo's viewers and renderers leave it out
 CONTACT_GAP = 0.001  # metres: a finger this near an object touches it
 _DEEPEST_START = 0.003  # metres
 _FAR = 1.0  # metres: distances beyond it need not be told apart
 _WRIST_BEND = 0.012  # metres before and behind the wrist over which the skin bends
 
-# Rings of the sleeve, from the inside of the cuff over its edge to the elbow, metres in the forearm's frame:
+# Rings of the sleeve, from the inside of the cuff over its edge to behind the elbow, where no camera that looks
+# down at a far reach sees its end. Metres in the forearm's frame:
 # x, half its width (along y), half its thickness (along z).
 _SLEEVE_RINGS = (
     (-0.032, 0.029, 0.021),
@@ -87,6 +91,7 @@ _SLEEVE_RINGS = (
     (-0.100, 0.037, 0.031),
     (-0.180, 0.043, 0.040),
     (-0.255, 0.047, 0.045),
+    (-0.550, 0.052, 0.050),
 )
 _SLEEVE_SECTORS = 20
 
@@ -483,9 +488,9 @@ def angles_of(shape: Shape) -> Array:
     angles = np.array(shape, np.float64)
     if angles.shape != (len(JOINTS),):
         raise ValueError(f"angles of shape {angles.shape}; a hand has ({len(JOINTS)},), see JOINTS")
-    outside = np.flatnonzero((angles < LIMITS[:, 0] - 1e-6) | (angles > LIMITS[:, 1] + 1e-6))
-    if len(outside) or not np.isfinite(angles).all():
-        i = int(outside[0]) if len(outside) else int(np.flatnonzero(~np.isfinite(angles))[0])
+    within = (angles >= _LEAST) & (angles <= _GREATEST)  # not a number is not within
+    if not within.all():
+        i = int(within.argmin())
         low, high = LIMITS[i]
         raise ValueError(
             f"{JOINTS[i]} is {angles[i]:.3f} rad; it bends from {low:.3f} to {high:.3f}: clip to LIMITS"
@@ -509,6 +514,7 @@ class Hand:
         side: of the wearer.
         geoms: ids of each finger's three contact geoms, from the palm outwards.
         palm_geom: id of the palm's contact geom.
+        contacts: ids of all of these.
         sleeve_geom: id of the sleeve's geom.
         skin: id of the skin.
 
@@ -532,6 +538,7 @@ class Hand:
             for finger in FINGERS
         }
         self.palm_geom: int = model.geom(f"{side}_palm_contact").id
+        self.contacts = (self.palm_geom, *itertools.chain.from_iterable(self.geoms.values()))
         self.sleeve_geom: int = model.geom(f"{side}_sleeve").id
         self.skin: int = model.skin(f"{side}_hand").id
         self._materials = [model.material(f"{side}_{part}").id for part in ("skin", "sleeve")]
@@ -592,10 +599,11 @@ class Hand:
         mujoco.mju_negQuat(back, data.mocap_quat[self._mocap])
         direction = np.empty(3)
         mujoco.mju_rotVecQuat(direction, np.asarray(elbow) - data.mocap_pos[self._mocap], back)
-        x, y, z = _unit(direction)
+        x, y, z = direction.tolist()
         thumbwards = y if self.side == "left" else -y
-        bend = np.array([np.arcsin(z), np.arctan2(thumbwards, -x)])
-        data.qpos[self._wrist_qpos] = np.clip(bend, WRIST_LIMITS[:, 0], WRIST_LIMITS[:, 1])
+        bends = (math.atan2(z, math.hypot(x, y)), math.atan2(thumbwards, -x))
+        for address, bend, (low, high) in zip(self._wrist_qpos, bends, _WRIST_LIMITS, strict=True):
+            data.qpos[address] = min(max(bend, low), high)
 
     def keypoints(self, data: mujoco.MjData) -> Array:
         """(21, 3) world positions of `KEYPOINTS` after `mj_forward` or `mj_kinematics`, metres."""
@@ -638,7 +646,7 @@ def close_until_contact(
 
     Args:
         model: with the hand and the object.
-        data: with the hand placed and the fingers off the object; left in the pose found, after `mj_forward`.
+        data: with the hand placed and the fingers off the object; left in the pose found, its contacts known.
         hand: that closes.
         shape: to close towards.
         object_geoms: ids of the geoms to close on, meshes as their convex hulls.
@@ -651,15 +659,16 @@ def close_until_contact(
     links = [link for finger in FINGERS for link in hand.geoms[finger]]
     obstacles = {link: list(object_geoms) for link in links}
     mujoco.mj_kinematics(model, data)
-    _check_start(model, _gaps(model, data, obstacles), links)
+    gaps = Gaps(model, obstacles)
+    _check_start(model, gaps(data), links)
     goal = angles_of(shape)
     _close(model, data, hand, FINGERS[1:], goal, obstacles)
     fingers = [link for finger in FINGERS[1:] for link in hand.geoms[finger][1:]]
     with_fingers = {link: [*object_geoms, *fingers] for link in hand.geoms["thumb"][1:]}
     _close(model, data, hand, FINGERS[:1], goal, {**obstacles, **with_fingers})
-    mujoco.mj_forward(model, data)
-    gaps = _gaps(model, data, obstacles).reshape(len(FINGERS), -1).min(1)
-    touching = [finger for finger, gap in zip(FINGERS, gaps, strict=True) if gap <= CONTACT_GAP]
+    mujoco.mj_collision(model, data)
+    nearest = gaps(data).reshape(len(FINGERS), -1).min(1)
+    touching = [finger for finger, gap in zip(FINGERS, nearest, strict=True) if gap <= CONTACT_GAP]
     return Grip(hand.angles(data), tuple(touching))
 
 
@@ -672,15 +681,46 @@ def _check_start(model: mujoco.MjModel, gaps: Array, links: Sequence[int]) -> No
         )
 
 
-def _gaps(model: mujoco.MjModel, data: mujoco.MjData, obstacles: Mapping[int, Sequence[int]]) -> Array:
-    """Distance of each link from the nearest of its obstacles, metres; negative inside it."""
-    ends = np.empty(6)
-    return np.array(
-        [
-            min(mujoco.mj_geomDistance(model, data, link, geom, _FAR, ends) for geom in geoms)
-            for link, geoms in obstacles.items()
-        ]
-    )
+class Gaps:
+    """Measures how far geoms are from others, and spares itself those that cannot be the nearest.
+
+    Args:
+        model: with all of them.
+        obstacles: by geom, those that it may come near to; each has at least one.
+
+    Attributes:
+        geoms: whose distances are measured.
+    """
+
+    def __init__(self, model: mujoco.MjModel, obstacles: Mapping[int, Sequence[int]]) -> None:
+        self.geoms = list(obstacles)
+        self._model = model
+        self._others = sorted({other for others in obstacles.values() for other in others})
+        meets = np.array([[other in others for other in self._others] for others in obstacles.values()])
+        # A plane has no bounding sphere, and 0 stands for that.
+        bound = np.where(model.geom_rbound > 0, model.geom_rbound, np.inf)
+        spheres = bound[self.geoms][:, None] + bound[self._others]
+        self._spheres = np.where(meets, spheres, -np.inf)
+        self._ends = np.empty(6)
+
+    def __call__(self, data: mujoco.MjData) -> Array:
+        """Distance of each geom from the nearest of its obstacles, metres; negative inside it."""
+        apart = data.geom_xpos[self.geoms][:, None] - data.geom_xpos[self._others]
+        least = np.sqrt(np.einsum("ijk,ijk->ij", apart, apart)) - self._spheres
+        order = least.argsort(axis=1)
+        bounds = np.take_along_axis(least, order, axis=1)
+        rows = zip(self.geoms, order.tolist(), bounds.tolist(), strict=True)
+        return np.array([self._nearest(data, geom, row, bound) for geom, row, bound in rows])
+
+    def _nearest(self, data: mujoco.MjData, geom: int, row: Sequence[int], bounds: Sequence[float]) -> float:
+        """The distance, where the others come in the order `row` of how near they can be, `bounds`."""
+        nearest = _FAR
+        for index, bound in zip(row, bounds, strict=True):
+            if bound >= nearest:
+                break
+            other = self._others[index]
+            nearest = min(nearest, mujoco.mj_geomDistance(self._model, data, geom, other, _FAR, self._ends))
+        return nearest
 
 
 def _close(
@@ -693,7 +733,7 @@ def _close(
 ) -> None:
     """Move `fingers` towards `goal`, (20,) radians, until their links are at their obstacles."""
     links = np.array([hand.geoms[finger] for finger in fingers])
-    met = {link: obstacles[link] for link in links.ravel().tolist()}
+    measure = Gaps(model, {link: obstacles[link] for link in links.ravel().tolist()})
     joints = [i for i, hinge in enumerate(_HINGES) if hinge[0] in fingers]
     start = hand.angles(data)
     travel = (goal - start)[joints].reshape(len(links), len(_LEVELS))
@@ -705,7 +745,7 @@ def _close(
         angles[joints] += (done * travel).ravel()
         hand.pose(data, angles)
         mujoco.mj_kinematics(model, data)
-        gaps = _gaps(model, data, met).reshape(links.shape)
+        gaps = measure(data).reshape(links.shape)
         stopped = np.where(gaps <= CONTACT_GAP, np.arange(1, links.shape[1] + 1), 0)
         free = np.maximum(free, stopped.max(1))
         moves = (free[:, None] <= _LEVELS) & (done < 1.0)

@@ -4,7 +4,6 @@ Nothing is simulated. A movement sets wrists, fingers and what they hold in ever
 where everything is and what touches what, and a frame in which things interpenetrate ends the movement with
 `Infeasible`, so that whoever planned it can take it back (`Stage.mark`, `Stage.rewind`) and plan another.
 
-Wrists follow minimum-jerk paths (Flash and Hogan, 1985): speed and acceleration are zero at both ends.
 Metres, seconds, radians; quaternions are (w, x, y, z); the world frame is that of `room`, the hand frame that
 of `hand`.
 """
@@ -13,168 +12,34 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from pretrain.sim.arms import BENT, bend, elbow, rest
 from pretrain.sim.design import Grasp
-from pretrain.sim.hand import (
-    CONTACT_GAP,
-    FINGERS,
-    SHAPES,
-    SIDES,
-    Finger,
-    Hand,
-    Side,
-    blend,
-    close_until_contact,
-)
+from pretrain.sim.grasping import DEEPEST, Grip, Suits, Trial, candidates
+from pretrain.sim.hand import SHAPES, SIDES, Hand, Side, blend
+from pretrain.sim.poses import Path, Pose, between, curve, minimum_jerk, straight, unit
 from pretrain.sim.scene import Scene
-from pretrain.sim.shapes import UPRIGHT, Array, Vec, Z, product, quat_of, rotation, turned, vec
+from pretrain.sim.shapes import UPRIGHT, Array, turned, vec
 
 FPS = 30  # frames per second
-DEEPEST = 0.005  # metres that a hand may sink into a thing, and a moved thing into another
 TOUCH = 0.0015  # metres: nearer than this a hand touches a thing; fingers close up to `hand.CONTACT_GAP`
 
-_REST = np.array([0.20, -0.11, 0.105])  # wrist of the right hand that does nothing
-_ELBOW = np.array([0.34, -0.26, 0.17])  # where the right forearm comes from
 _SWAY = 0.003  # metres: a resting hand moves by about so much
-_MOST_BEND = np.deg2rad(65.0)  # between hand and forearm in a comfortable grasp
-_PITCHES = np.deg2rad([0.0, -15.0, 15.0, -30.0, 30.0, 45.0, 60.0])
-_SWINGS = 16  # turns tried of a grasp that may be anywhere round a thing
-_CANDIDATES = 10  # hand poses tried for a grasp
-_ROLLS = np.deg2rad([0.0, -20.0, 20.0, -40.0, 40.0, -60.0, 60.0])
-_BENT = np.deg2rad(80.0)  # between hand and forearm, at most, in any movement
-# Metres short of the ideal place, and above it, that a wide thing or the table may need; the smallest first.
-_BACK_OFF = sorted(itertools.product((0.0, 0.01, 0.02, 0.03), (0.0, 0.015, 0.03, 0.045)), key=sum)
-_HOOK_ANCHOR = np.array([0.113, 0.0, 0.031])  # where a hooked bar lies, hand frame
-_HOOK_READY = np.deg2rad([0, 5, 0, 0, *(12, 0, 62, 40) * 4])
+_SWAY_RATES = 2 * np.pi * np.array([0.23, 0.31, 0.17])  # radians a second
+_SWAY_SIZES = {"left": _SWAY * np.cos(0.7 + np.arange(3.0)), "right": _SWAY * np.cos(2.1 + np.arange(3.0))}
+_STILL = np.zeros(3)
+_LONGEST = 0.25  # metres that a hand feels its way
+_OPENINGS = (0.55, 0.3, 0.15)  # how far fingers open towards `reach` when they let go
+_BACKWARDS = np.array([0.0, -0.08, 0.02])  # metres: to the wearer
 
 
 class Infeasible(Exception):  # noqa: N818 - a normal outcome of a draw, not a fault
     """A movement cannot be made in this scene: out of reach, in the way, or nothing to hold on to."""
-
-
-@dataclass(frozen=True)
-class Pose:
-    """A place (3,) in metres and a rotation (4,) as a unit quaternion, of one frame in another."""
-
-    at: Array
-    turn: Array
-
-    def __matmul__(self, other: Pose) -> Pose:
-        """The pose in the outer frame of what has pose `other` in this one."""
-        return Pose(self.point(other.at), np.array(product(_quat(self.turn), _quat(other.turn))))
-
-    def point(self, local: npt.ArrayLike) -> Array:
-        """(3,) a local point in the outer frame."""
-        return self.at + rotation(_quat(self.turn)) @ np.asarray(local)
-
-    def inverse(self) -> Pose:
-        """The outer frame's pose in this one."""
-        back = self.turn * [1.0, -1.0, -1.0, -1.0]
-        return Pose(-rotation(_quat(back)) @ self.at, back)
-
-    def moved(self, by: npt.ArrayLike) -> Pose:
-        """The same rotation, (3,) metres further in the outer frame."""
-        return Pose(self.at + np.asarray(by), self.turn)
-
-    def turned(self, axis: npt.ArrayLike, angle: float, about: npt.ArrayLike) -> Pose:
-        """Turned round the point `about` (3,) of the outer frame by `angle` about `axis` (3,)."""
-        turn = turned(vec(np.asarray(axis, np.float64)), angle)
-        at = np.asarray(about) + rotation(turn) @ (self.at - np.asarray(about))
-        return Pose(at, np.array(product(turn, _quat(self.turn))))
-
-
-def _quat(turn: Array) -> tuple[float, float, float, float]:
-    w, x, y, z = turn.tolist()
-    return w, x, y, z
-
-
-def pose(at: npt.ArrayLike, x: npt.ArrayLike, z: npt.ArrayLike) -> Pose:
-    """A frame at `at` with its x axis along `x` and its z axis as near `z` as that allows; (3,) each."""
-    first = _unit(np.asarray(x, np.float64))
-    third = np.asarray(z, np.float64)
-    third = _unit(third - first * (first @ third))
-    return Pose(
-        np.asarray(at, np.float64),
-        np.array(quat_of(np.column_stack([first, np.cross(third, first), third]))),
-    )
-
-
-def _unit(vector: Array) -> Array:
-    return vector / np.linalg.norm(vector)
-
-
-def minimum_jerk(u: float) -> float:
-    """Share of the way made at share `u` of the time, both 0..1; speed and acceleration end at zero."""
-    u = min(max(u, 0.0), 1.0)
-    return u**3 * (10.0 + u * (6.0 * u - 15.0))
-
-
-def between(first: Array, second: Array, t: float) -> Array:
-    """The rotation (4,) at share `t` of the shorter way from `first` to `second`, at even speed."""
-    cosine = float(first @ second)
-    if cosine < 0:
-        second, cosine = -second, -cosine
-    if cosine > 0.9995:
-        return _unit((1 - t) * first + t * second)
-    angle = np.arccos(cosine)
-    return (np.sin((1 - t) * angle) * first + np.sin(t * angle) * second) / np.sin(angle)
-
-
-Path = Callable[[float], Pose]
-"""Where a wrist is at share 0..1 of a movement's time."""
-
-
-def curve(
-    start: Pose, end: Pose, leave: npt.ArrayLike = (0, 0, 0), arrive: npt.ArrayLike = (0, 0, 0)
-) -> Path:
-    """A minimum-jerk movement along a cubic Bezier curve.
-
-    Args:
-        start: at 0.
-        end: at 1.
-        leave: (3,) metres from the start to the curve's second control point.
-        arrive: (3,) metres from the end back to its third: from where it comes.
-    """
-    points = np.array([start.at, start.at + np.asarray(leave), end.at + np.asarray(arrive), end.at])
-
-    def at(u: float) -> Pose:
-        s = minimum_jerk(u)
-        weights = np.array([(1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s**2 * (1 - s), s**3])
-        return Pose(weights @ points, between(start.turn, end.turn, min(1.0, 1.15 * s)))
-
-    return at
-
-
-def straight(start: Pose, end: Pose) -> Path:
-    """A minimum-jerk movement along a straight line."""
-
-    def at(u: float) -> Pose:
-        s = minimum_jerk(u)
-        return Pose((1 - s) * start.at + s * end.at, between(start.turn, end.turn, s))
-
-    return at
-
-
-def swung(start: Pose, axis: npt.ArrayLike, about: npt.ArrayLike, angle: Callable[[float], float]) -> Path:
-    """A turn about a fixed line: at time u by `angle(u)` about `axis` (3,) through `about` (3,)."""
-    return lambda u: start.turned(axis, angle(u), about)
-
-
-def eased(angle: float) -> Callable[[float], float]:
-    """For `swung`: to `angle`, minimum-jerk."""
-    return lambda u: angle * minimum_jerk(u)
-
-
-def waves(size: float, times: float) -> Callable[[float], float]:
-    """To and fro `times` times by up to `size`, fading in and out."""
-    return lambda u: float(
-        size * np.sin(2 * np.pi * times * u) * np.sin(np.pi * min(max(u, 0.0), 1.0)) ** 0.5
-    )
 
 
 @dataclass(frozen=True)
@@ -234,27 +99,6 @@ class Mark:
     rested: Mapping[Side, int]
 
 
-def elbow(side: Side) -> Array:
-    """(3,) where the forearm comes from."""
-    return _ELBOW * _mirror(side)
-
-
-def bend(side: Side, wrist: Pose) -> float:
-    """The angle between a hand whose wrist is there and its forearm, radians."""
-    along = rotation(_quat(wrist.turn))[:, 0]
-    return float(np.arccos(np.clip(along @ _unit(wrist.at - elbow(side)), -1.0, 1.0)))
-
-
-def rest(side: Side) -> Pose:
-    """The wrist of a hand that does nothing: palm down, at the table's near edge."""
-    inwards = -0.25 if side == "right" else 0.25
-    return pose(_REST * _mirror(side), (inwards, 1.0, -0.12), (0, 0, -1))
-
-
-def _mirror(side: Side) -> Array:
-    return np.array([1.0 if side == "right" else -1.0, 1.0, 1.0])
-
-
 class Stage:
     """A scene with two hands, and the frames played on it so far.
 
@@ -287,7 +131,8 @@ class Stage:
         self._moved: set[str] = set()
         self._rested: dict[Side, int] = dict.fromkeys(SIDES, 0)
         self._owner = self._owners()
-        margin = [geom for hand in self.hands.values() for geom in _geoms(hand)]
+        self._trial = Trial(scene, self.hands)
+        margin = [geom for hand in self.hands.values() for geom in hand.contacts]
         scene.model.geom_margin[margin] = TOUCH  # so that collision detection reports touch before contact
         self._write()
         scene.update(self.data, 0.0)
@@ -298,6 +143,10 @@ class Stage:
     def time(self) -> float:
         """Seconds played."""
         return len(self.frames) / FPS
+
+    def share(self, name: str, part: str) -> float:
+        """Where the joint of a part with a slide or hinge stands, 0..1."""
+        return self.shares.get((name, part), 0.0)
 
     def body_pose(self, name: str, part: str = "") -> Pose:
         """Where the body `part` of object `name` is now."""
@@ -366,20 +215,38 @@ class Stage:
             Infeasible: a hand or a moved thing sinks into something.
         """
         count = max(2, round(seconds * self.pace * FPS))
+        shares = [(i + 1) / count for i in range(count)]
+        ways = {side: self._way(side, move, shares) for side, move in moves.items()}
         before = dict(self.shapes)
-        swayed = {side: self._sway(side) for side in moves}
         for side in moves:
             self._rested[side] = len(self.frames) + count
-        for i in range(1, count + 1):
-            u = i / count
+
+        def pose(i: int) -> None:
             for side, move in moves.items():
-                self.wrists[side] = move.path(u).moved((1 - minimum_jerk(2 * u)) * swayed[side])
+                self.wrists[side] = ways[side][i]
                 if move.shape is not None:
-                    done = minimum_jerk(u / move.by)
+                    done = minimum_jerk(shares[i] / move.by)
                     self.shapes[side] = (1 - done) * before[side] + done * move.shape
             if effect is not None:
-                effect(u)
-            self._step()
+                effect(shares[i])
+
+        # Most movements that fail do so at their end or half way: looking there first spares the rest.
+        for i in (count - 1, count // 2):
+            pose(i)
+            self._look()
+        for i in range(count):
+            pose(i)
+            self.frames.append(self._look())
+
+    def _way(self, side: Side, move: Move, shares: Sequence[float]) -> list[Pose]:
+        """Where the wrist is in each frame of a move, which begins where the hand sways."""
+        sway = self._sway(side)
+        way = [move.path(u) for u in shares]
+        if sway.any():
+            way = [at.moved((1 - minimum_jerk(2 * u)) * sway) for at, u in zip(way, shares, strict=True)]
+        if any(bend(side, wrist) > BENT for wrist in way):
+            raise Infeasible("no wrist bends so far")
+        return way
 
     def settle(self) -> None:
         """What was set so far is how the take begins; nothing counts as moved."""
@@ -398,7 +265,7 @@ class Stage:
 
     def put(self, name: str, part: str, where: Pose) -> None:
         """Put a free body somewhere, from the next frame on."""
-        self.scene.set_pose(self.data, name, vec(where.at), _quat(where.turn), part)
+        self.scene.set_pose(self.data, name, vec(where.at), where.quat, part)
         self._moved.add(name)
 
     def take(self, side: Side, name: str, part: str = "") -> None:
@@ -427,12 +294,11 @@ class Stage:
     def _sway(self, side: Side) -> Array:
         since = (len(self.frames) - self._rested[side]) / FPS
         if since <= 0:
-            return np.zeros(3)
-        phase = 0.7 if side == "left" else 2.1
-        swing = np.sin(2 * np.pi * np.array([0.23, 0.31, 0.17]) * since) * min(1.0, since / 2)
-        return _SWAY * swing * np.cos(phase + np.arange(3.0))
+            return _STILL
+        return _SWAY_SIZES[side] * np.sin(_SWAY_RATES * since) * min(1.0, since / 2)
 
-    def _step(self) -> None:
+    def _look(self) -> Frame:
+        """The frame as it stands now."""
         self._write()
         self.scene.update(self.data, self.time)
         frame = self._frame()
@@ -440,36 +306,35 @@ class Stage:
             raise Infeasible(f"a hand is {1000 * frame.depth:.1f} mm inside something")
         if frame.sunk > DEEPEST:
             raise Infeasible(f"a moved thing is {1000 * frame.sunk:.1f} mm inside another")
-        if any(bend(side, self.wrists[side]) > _BENT for side in SIDES):
-            raise Infeasible("no wrist bends so far")
-        self.frames.append(frame)
+        return frame
 
     def _owners(self) -> npt.NDArray[np.int64]:
         """(G,) of each geom: 0 a thing of the room, 1 left hand, 2 right hand, 3 + i object i."""
         owner = np.zeros(self.scene.model.ngeom, np.int64)
         for number, side in enumerate(SIDES, 1):
-            owner[_geoms(self.hands[side])] = number
+            owner[list(self.hands[side].contacts)] = number
         for number, name in enumerate(self.names, 3):
             owner[self.geoms(name)] = number
         return owner
 
     def _frame(self) -> Frame:
         data = self.data
-        pairs = np.sort(self._owner[data.contact.geom.reshape(-1, 2)], axis=1)
+        owners = self._owner[data.contact.geom.reshape(-1, 2)]
+        first, second = owners.min(axis=1), owners.max(axis=1)
         gap = data.contact.dist.reshape(-1)
+        # Hands touch no hand: the other of the two is the room (0) or an object.
+        by_hand = (first == 1) | (first == 2) | ((first == 0) & ((second == 1) | (second == 2)))
         touched = np.zeros((2, len(self.names)), np.bool_)
-        by_hand = (pairs == 1) | (pairs == 2)
-        grazed = by_hand.any(1) & (pairs[:, 1] >= 3)
-        touched[pairs[grazed, 0] - 1, pairs[grazed, 1] - 3] = True
-        moved = np.array([name in self._moved for name in self.names], np.bool_)
-        numbers = np.concatenate([[False] * 3, moved])
-        between_things = ~by_hand.any(1) & (pairs[:, 0] != pairs[:, 1]) & numbers[pairs].any(1)
+        grazed = by_hand & (first > 0)
+        touched[first[grazed] - 1, second[grazed] - 3] = True
+        moved = np.array([False] * 3 + [name in self._moved for name in self.names])
+        between_things = ~by_hand & (first != second) & (moved[first] | moved[second])
         return Frame(
             data.qpos.copy(),
             data.mocap_pos.copy(),
             data.mocap_quat.copy(),
             touched,
-            float(-gap[by_hand.any(1)].min(initial=0.0)),
+            float(-gap[by_hand].min(initial=0.0)),
             float(-gap[between_things].min(initial=0.0)),
         )
 
@@ -502,12 +367,7 @@ class Stage:
         self.go(side, rest(side), SHAPES[shape], (0, 0, 0.06), (0, 0.04, 0.05))
 
     def grasp(
-        self,
-        side: Side,
-        name: str,
-        part: str = "",
-        names: Sequence[str] = (),
-        suits: Callable[[Pose], bool] | None = None,
+        self, side: Side, name: str, part: str = "", names: Sequence[str] = (), suits: Suits | None = None
     ) -> Grasp:
         """Reach for a body and close the fingers on it; `take` or `follow` come next.
 
@@ -524,126 +384,38 @@ class Stage:
         made = [g for g in self.scene.objects[name].design.body(part).grasps if g.kind != "flat"]
         made = [g for g in made if g.name in names] if names else made
         start = self.mark()
-        found = self._candidates(side, self.body_pose(name, part), made)
-        for candidate in [c for c in found if suits is None or suits(c.wrist)][:_CANDIDATES]:
-            grip = self._grip(side, name, part, candidate)
-            if grip is None:
-                continue
+        found = candidates(side, self.body_pose(name, part), made, self._pinch(side))
+        self._trial.reset(self.data)
+        for grip in self._trial.grips(side, self.geoms(name, part), found, suits):
             try:
-                self._reach(side, *grip, candidate)
+                self._reach(side, grip)
             except Infeasible:
                 self.rewind(start)
                 continue
-            return candidate.grasp
+            return grip.candidate.grasp
         raise Infeasible(f"the {side} hand finds no hold on {name}")
 
-    def _candidates(self, side: Side, where: Pose, grasps: Sequence[Grasp]) -> list[_Candidate]:
-        """Hand poses for grasps of a body at `where`, the most comfortable first."""
-        found = []
-        for grasp in grasps:
-            angles = (np.arange(_SWINGS) * 2 * np.pi / _SWINGS - np.pi) if grasp.swing > 0 else [0.0]
-            for angle in angles:
-                one = grasp.swung(float(angle)) if grasp.swing > 0 else grasp
-                tilts = itertools.product((-1, 1), _PITCHES, [0.0] if grasp.swing > 0 else _ROLLS)
-                found += [self._candidate(side, where, one, *tilt) for tilt in tilts]
-        good = [candidate for candidate in found if candidate is not None]
-        return sorted(good, key=lambda candidate: candidate.cost)
-
-    def _candidate(
-        self, side: Side, where: Pose, grasp: Grasp, sign: int, pitch: float, roll: float
-    ) -> _Candidate | None:
-        frame = rotation(_quat(where.turn))
-        approach, closing = frame @ np.array(grasp.approach), sign * (frame @ np.array(grasp.closing))
-        closing = np.cos(roll) * closing + np.sin(roll) * np.cross(approach, closing)
-        target = where.point(grasp.position)
-        if grasp.kind == "hook":
-            x, z, anchor = approach, closing, _HOOK_ANCHOR
-        else:
-            x, z, anchor = closing, approach, self.scene.model.site(f"{side}_pinch").pos
-        along = np.cos(pitch) * x + np.sin(pitch) * z
-        made = pose(target, along, np.cos(pitch) * z - np.sin(pitch) * x)
-        made = Pose(made.point(-anchor), made.turn)
-        cost = _discomfort(side, made)
-        if cost is None:
-            return None
-        return _Candidate(grasp, made, approach, cost + 0.4 * abs(pitch) + 0.6 * abs(roll))
-
-    def _grip(self, side: Side, name: str, part: str, candidate: _Candidate) -> tuple[Pose, Array] | None:
-        """The wrist pose in which the fingers close on a body, and their angles; None if they do not."""
-        hooked = candidate.grasp.kind == "hook"
-        power = candidate.grasp.kind == "power" or candidate.grasp.width > 0.045
-        goal = SHAPES["hook"] if hooked else SHAPES["power" if power else "pinch"]
-        for back, up in _BACK_OFF:
-            where = candidate.wrist.moved(-back * candidate.approach + np.array([0.0, 0.0, up]))
-            if not self._free(side, where, _ready(candidate.grasp)):
-                continue
-            angles = self._closed(side, name, part, where, _ready(candidate.grasp), goal, hooked)
-            if angles is not None:
-                return where, angles
-        return None
-
-    def _free(self, side: Side, where: Pose, shape: Array) -> bool:
-        """Whether a hand there is in nothing."""
-        self.hands[side].place(self.data, where.at, where.turn)
-        self.hands[side].pose(self.data, shape)
-        mujoco.mj_kinematics(self.scene.model, self.data)
-        mujoco.mj_collision(self.scene.model, self.data)
-        free = self._frame().depth <= DEEPEST / 2
-        self.rewind(self.mark())
-        return free
-
-    def _closed(
-        self, side: Side, name: str, part: str, where: Pose, ready: Array, goal: Array, hooked: bool
-    ) -> Array | None:
-        data, model, hand = self.data, self.scene.model, self.hands[side]
-        hand.place(data, where.at, where.turn)
-        hand.pose(data, ready)
-        geoms = self._near(name, part, where)
-        try:
-            grip = close_until_contact(model, data, hand, goal, [*geoms, self.scene.table])
-        except ValueError:  # a finger would start inside
-            self.rewind(self.mark())
-            return None
-        touching = self.touching(side, geoms)
-        depth = self._frame().depth
-        self.rewind(self.mark())
-        holds = len(touching) >= 2 and (hooked or "thumb" in touching)
-        return grip.angles.copy() if holds and depth <= DEEPEST else None
-
-    def _near(self, name: str, part: str, where: Pose) -> list[int]:
-        """The geoms of a body that a hand there may touch; all if none is near."""
-        model, middle = self.scene.model, where.point((0.10, 0, 0.05))
-        geoms = self.geoms(name, part)
-        reach = [float(np.linalg.norm(self.data.geom_xpos[g] - middle)) - model.geom_rbound[g] for g in geoms]
-        return [g for g, far in zip(geoms, reach, strict=True) if far < 0.13] or geoms
-
-    def touching(self, side: Side, geoms: Sequence[int]) -> list[Finger]:
-        """The fingers of a hand that touch any of these geoms now."""
-        ends = np.empty(6)
-        return [
-            finger
-            for finger in FINGERS
-            if any(
-                mujoco.mj_geomDistance(self.scene.model, self.data, link, geom, 0.1, ends)
-                <= CONTACT_GAP + 1e-6
-                for link in self.hands[side].geoms[finger]
-                for geom in geoms
-            )
-        ]
-
-    def _reach(self, side: Side, where: Pose, angles: Array, candidate: _Candidate) -> None:
-        hooked = candidate.grasp.kind == "hook"
-        palm = rotation(_quat(where.turn))[:, 2]
-        back = -0.09 * (palm if hooked else candidate.approach) + [0, 0, 0.02]
-        self.go(side, where, _ready(candidate.grasp), (0, 0.02, 0.08), back)
-        self.fingers(side, angles, 0.3)
+    def _reach(self, side: Side, grip: Grip) -> None:
+        candidate = grip.candidate
+        back = -0.09 * (grip.wrist.axes[:, 2] if candidate.hooked else candidate.approach) + [0, 0, 0.02]
+        self.go(side, grip.wrist, candidate.ready, (0, 0.02, 0.08), back)
+        self.fingers(side, grip.angles, 0.3)
 
     def retreat(self, side: Side, away: npt.ArrayLike = (0, -0.02, 0.08)) -> None:
-        """Open the fingers and leave what was held."""
+        """Open the fingers and leave what was held, by the way `away` (3,) or, if that is barred, another."""
         self.drop(side)
-        opened = _opened(self.shapes[side])
-        self.fingers(side, opened, 0.25)
-        self.go(side, rest(side), SHAPES["relaxed"], away, (0, 0.04, 0.06))
+        start = self.mark()
+        palm = self.wrists[side].axes[:, 2]
+        ways = itertools.product(_OPENINGS, (np.asarray(away), -0.08 * palm + [0, 0, 0.02], _BACKWARDS))
+        for opening, way in ways:
+            try:
+                self.fingers(side, blend(self.shapes[side], "reach", opening), 0.25)
+                self.go(side, rest(side), SHAPES["relaxed"], way, (0, 0.04, 0.06))
+            except Infeasible:
+                self.rewind(start)
+                continue
+            return
+        raise Infeasible(f"the {side} hand does not come off")
 
     def carry(self, side: Side, to: Pose, over: float = 0.06) -> None:
         """Take the hand, and with it what it holds, over things to another place."""
@@ -657,7 +429,14 @@ class Stage:
         return where @ hold.offset.inverse()
 
     def follow(
-        self, side: Side, name: str, part: str, share: float, seconds: float, upright: float = 0.0
+        self,
+        side: Side,
+        name: str,
+        part: str,
+        share: float,
+        seconds: float,
+        upright: float = 0.0,
+        anchor: Array | None = None,
     ) -> None:
         """Move a part's joint to `share` with the hand on it.
 
@@ -668,19 +447,19 @@ class Stage:
             share: 0..1 where the joint goes.
             seconds: that it takes at normal pace.
             upright: 0: the hand turns with the part; 1: it only goes along, as round a bar in hooked fingers.
+            anchor: (3,) the hand's point that stays on the part, hand frame; None: where it pinches.
         """
-        first = self.shares.get((name, part), 0.0)
+        first = self.share(name, part)
         start = self.wrists[side]
         there = self.pose_at(name, part, first)
+        anchor = self._pinch(side) if anchor is None else anchor
         fixed = there.inverse() @ start
-        centre = there.inverse().point(start.point(self._anchor(side)))
+        centre = there.inverse().point(start.point(anchor))
 
         def path(u: float) -> Pose:
             now = self.pose_at(name, part, first + (share - first) * minimum_jerk(u))
-            whole = now @ fixed
-            turn = between(whole.turn, start.turn, upright)
-            at = now.point(centre) - rotation(_quat(turn)) @ self._anchor(side)
-            return Pose(at, turn)
+            turn = between((now @ fixed).turn, start.turn, upright)
+            return Pose(now.point(centre) - Pose(now.at, turn).axes @ anchor, turn)
 
         self.play(
             seconds,
@@ -688,7 +467,7 @@ class Stage:
             lambda u: self.set_share(name, part, first + (share - first) * minimum_jerk(u)),
         )
 
-    def _anchor(self, side: Side) -> Array:
+    def _pinch(self, side: Side) -> Array:
         return self.scene.model.site(f"{side}_pinch").pos
 
     def advance(
@@ -705,28 +484,14 @@ class Stage:
         Raises:
             Infeasible: it passes the object, or is in it at once.
         """
-        data, model, hand = self.data, self.scene.model, self.hands[side]
-        way = _unit(np.asarray(direction, np.float64))
-        ends, made = np.empty(6), 0.0
-        geoms = self.geoms(name, part)
-        try:
-            while made < 0.25:
-                hand.place(data, near.at + made * way, near.turn)
-                hand.pose(data, shape)
-                mujoco.mj_kinematics(model, data)
-                gap = min(
-                    mujoco.mj_geomDistance(model, data, own, geom, 0.3, ends)
-                    for own in _geoms(hand)
-                    for geom in geoms
-                )
-                if gap < 0 and made == 0:
-                    raise Infeasible(f"the {side} hand starts inside {name}")
-                if gap <= CONTACT_GAP:
-                    return near.moved(made * way)
-                made += max(gap - CONTACT_GAP / 2, 1e-4)
-        finally:
-            self.rewind(self.mark())
-        raise Infeasible(f"the {side} hand passes {name}")
+        way = unit(np.asarray(direction, np.float64))
+        self._trial.reset(self.data)
+        made = self._trial.way(side, near, shape, way, self.geoms(name, part), _LONGEST)
+        if made is None:
+            raise Infeasible(f"the {side} hand passes {name}")
+        if made == 0.0:
+            raise Infeasible(f"the {side} hand starts at {name}")
+        return near.moved(made * way)
 
     def touch(
         self,
@@ -757,51 +522,3 @@ class Stage:
             self.play(seconds, moves, effect)
         finally:
             self.pace = pace
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """One way to put a hand to a grasp: the wrist's pose, the way it comes (3,), and how awkward it is."""
-
-    grasp: Grasp
-    wrist: Pose
-    approach: Array
-    cost: float
-
-
-def _geoms(hand: Hand) -> list[int]:
-    return [hand.palm_geom, *(geom for finger in FINGERS for geom in hand.geoms[finger])]
-
-
-def _discomfort(side: Side, wrist: Pose) -> float | None:
-    """How awkward a wrist's pose is, radians; None if no arm can do it."""
-    z = rotation(_quat(wrist.turn))[:, 2]
-    bent = bend(side, wrist)
-    outwards = float(z[0] if side == "right" else -z[0])
-    if bent > _MOST_BEND or wrist.at[2] < 0.03 or outwards > 0.6 or z[2] > 0.75:
-        return None
-    return bent + 0.8 * max(0.0, outwards) + 0.5 * max(0.0, float(z[2]))
-
-
-def _ready(grasp: Grasp) -> Array:
-    """How the fingers open before they close."""
-    if grasp.kind == "hook":
-        return _HOOK_READY
-    if grasp.kind == "pinch" and grasp.width < 0.03:
-        return blend("reach", "pinch", 0.25)
-    return SHAPES["reach"].copy()
-
-
-def _opened(shape: Array) -> Array:
-    """A little more open than `shape`."""
-    return blend(shape, "reach", 0.55)
-
-
-def level(at: npt.ArrayLike, yaw: float) -> Pose:
-    """A thing that stands upright at `at` (3,), turned by `yaw` about the vertical."""
-    return Pose(np.asarray(at, np.float64), np.array(turned(Z, yaw)))
-
-
-def with_at(where: Pose, at: Vec | Array) -> Pose:
-    """The same rotation at another place."""
-    return replace(where, at=np.asarray(at, np.float64))

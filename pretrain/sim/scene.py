@@ -9,6 +9,7 @@ computes where everything is and what touches what. Nothing is simulated. World 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +22,7 @@ from pretrain.sim.library import KINDS, design
 from pretrain.sim.objects import MOVABLE
 from pretrain.sim.room import Room, furnish, sample_room
 from pretrain.sim.seeds import stable_rng
-from pretrain.sim.shapes import Array, Quat, Vec, product, quat_of, turned, vec
+from pretrain.sim.shapes import Array, Quat, Vec, cross, product, quat_of, turned, vec
 from pretrain.sim.splits import Split, shapes_in
 
 Zone = Literal["left", "right", "both"]
@@ -107,17 +108,24 @@ class HeadMotion:
 
     def pose(self, time: float) -> tuple[Vec, Quat]:
         """Place and rotation of the camera at `time` seconds; it looks along its own -z, its y is up."""
-        sway = np.array(
-            [sum(a * np.sin(2 * np.pi * (f * time + phase)) for a, f, phase in axis) for axis in self.waves]
-        )
-        back = np.array(self.at) - np.array(self.gaze)
-        back /= np.linalg.norm(back)
-        right = np.cross([0.0, 0.0, 1.0], back)
-        right /= np.linalg.norm(right)
-        mean = quat_of(np.column_stack([right, np.cross(back, right), back]))
+        size, frequency, phase = self._table
+        sway = (size * np.sin(2 * np.pi * (frequency * time + phase))).sum(axis=1)
         angle = float(np.linalg.norm(sway[3:]))
         axis = sway[3:] / angle if angle > 1e-9 else np.array([0.0, 0.0, 1.0])
-        return vec(np.array(self.at) + sway[:3]), product(mean, turned(vec(axis), angle))
+        return vec(np.array(self.at) + sway[:3]), product(self._mean, turned(vec(axis), angle))
+
+    @functools.cached_property
+    def _table(self) -> Array:
+        """(3, 6, 3): amplitudes, frequencies and phases of `waves`."""
+        return np.moveaxis(np.array(self.waves), -1, 0)
+
+    @functools.cached_property
+    def _mean(self) -> Quat:
+        back = np.array(self.at) - np.array(self.gaze)
+        back /= np.linalg.norm(back)
+        right = cross(np.array([0.0, 0.0, 1.0]), back)
+        right /= np.linalg.norm(right)
+        return quat_of(np.column_stack([right, cross(back, right), back]))
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,9 @@ class SceneDraft:
         """The model, with the parts of its objects by name."""
         model = self.spec.compile()
         objects = {placed.name: _find(model, placed) for placed in self.recipe.objects}
-        return Scene(model, self.recipe, objects, int(model.camera(CAMERA).id), int(model.geom("table").id))
+        head = int(model.body_mocapid[model.body(CAMERA).id])
+        camera, table = int(model.camera(CAMERA).id), int(model.geom("table").id)
+        return Scene(model, self.recipe, objects, camera, head, table)
 
 
 @dataclass(frozen=True)
@@ -201,6 +211,7 @@ class Scene:
         recipe: what it was made from.
         objects: by name, those of the action first.
         camera: id of the wearer's camera.
+        head: row of the body that carries it in `data.mocap_pos`.
         table: id of the table top's geom.
     """
 
@@ -208,6 +219,7 @@ class Scene:
     recipe: SceneRecipe
     objects: Mapping[str, SceneObject]
     camera: int
+    head: int
     table: int
 
     def start(self) -> mujoco.MjData:
@@ -237,8 +249,7 @@ class Scene:
 
     def update(self, data: mujoco.MjData, time: float) -> None:
         """Turn the head as at `time` seconds, and compute all poses and contacts from what was set."""
-        mocap = int(self.model.body_mocapid[self.model.body(CAMERA).id])
-        data.mocap_pos[mocap], data.mocap_quat[mocap] = self.recipe.head.pose(time)
+        data.mocap_pos[self.head], data.mocap_quat[self.head] = self.recipe.head.pose(time)
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_camlight(self.model, data)
         mujoco.mj_collision(self.model, data)

@@ -177,7 +177,7 @@ def tube(path: npt.ArrayLike, radii: float | Sequence[float], sides: int = 12) -
     for point, tangent, r in zip(line, along, radius, strict=True):
         first = aside - tangent * (aside @ tangent)
         first /= np.linalg.norm(first)
-        second = np.cross(tangent, first)
+        second = cross(tangent, first)
         rings.append(point + r * (np.outer(np.cos(angles), first) + np.outer(np.sin(angles), second)))
     caps = [_fan(rings[0], line[0], flip=True), _fan(rings[-1], line[-1], flip=False)]
     return _outward(_joined([_grid(np.array(rings)), *caps]))
@@ -212,6 +212,13 @@ def vec(values: npt.ArrayLike) -> Vec:
     """Three plain floats."""
     x, y, z = np.asarray(values, np.float64)
     return float(x), float(y), float(z)
+
+
+def cross(first: Array, second: Array) -> Array:
+    """(3,) the cross product of two vectors; `np.cross`, made for arrays of them, takes 30 times as long."""
+    a, b, c = first.tolist()
+    x, y, z = second.tolist()
+    return np.array([b * z - c * y, c * x - a * z, a * y - b * x])
 
 
 def turned(axis: Vec, angle: float) -> Quat:

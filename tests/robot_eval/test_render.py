@@ -28,7 +28,8 @@ SCENE = """
 
 DRAW = f"""
 import mujoco, numpy, sys
-from robot_eval.render import Renderer, graphics_backend
+from egorep.graphics import graphics_backend
+from robot_eval.render import Renderer
 model = mujoco.MjModel.from_xml_string('''{SCENE}''')
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)

@@ -12,18 +12,51 @@ from pretrain.sim.hand import KEYPOINTS
 from pretrain.sim.motion import DEEPEST, FPS, Infeasible
 from pretrain.sim.splits import SPLITS, Split
 
+# Draws again what was filmed, with MuJoCo's own renderer, and looks for hands and objects by their names.
 RECORD = """
 import hashlib, sys
-import numpy as np
-from pretrain.sim.clip import record
+import mujoco, numpy as np
+from pretrain.sim.clip import film, plan
+from pretrain.sim.filming import Filmer
 
-clip = record(int(sys.argv[1]), "train")
-arrays = ("frames", "hand_boxes", "hand_visible", "object_boxes", "object_ids", "keypoints",
-          "keypoints_camera", "wrists", "contact", "camera", "intrinsics", "depth", "sunk")
-content = b"".join(getattr(clip, name).tobytes() for name in arrays)
+played = plan(int(sys.argv[1]), "train")
+stage = played.stage
+model = stage.scene.model
+groups = model.geom_group.copy()
+with Filmer() as filmer:
+    clip = film(played, filmer)
+truth = clip.truth
+arrays = {name: getattr(truth, name) for name in ("hand_boxes", "hand_visible", "object_boxes", "object_ids",
+          "keypoints", "keypoints_camera", "wrists", "contact", "camera", "intrinsics")}
+arrays["frames"] = clip.frames
+arrays["depth"] = np.array([frame.depth for frame in stage.frames])
+arrays["sunk"] = np.array([frame.sunk for frame in stage.frames])
+content = b"".join(array.tobytes() for array in arrays.values())
 print(hashlib.sha256(content + repr(clip.segments).encode()).hexdigest())
-np.savez(sys.argv[2], **{name: getattr(clip, name) for name in arrays},
-         spans=[(s.start, s.end) for s in clip.segments])
+
+model.geom_group[:] = groups
+roots = [model.body(name).id for name in truth.objects]
+data = mujoco.MjData(model)
+renderer = mujoco.Renderer(model, 224, 224)
+again, boxes = [], []
+for frame in stage.frames[::7]:
+    data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = frame.qpos, frame.mocap_pos, frame.mocap_quat
+    mujoco.mj_forward(model, data)
+    renderer.update_scene(data, stage.scene.camera)
+    again.append(renderer.render())
+    renderer.enable_segmentation_rendering()
+    number, kind = np.moveaxis(renderer.render(), -1, 0)
+    renderer.disable_segmentation_rendering()
+    root = np.where(kind == int(mujoco.mjtObj.mjOBJ_GEOM), model.body_rootid[model.geom_bodyid[number]], -1)
+    skin = np.where(kind == int(mujoco.mjtObj.mjOBJ_SKIN), number, -1)
+    masks = [skin == model.skin(f"{side}_hand").id for side in ("left", "right")] + [root == b for b in roots]
+    row = []
+    for mask in masks:
+        y, x = np.nonzero(mask)
+        row.append([x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) >= 25 else [np.nan] * 4)
+    boxes.append(row)
+arrays |= {"again": again, "again_boxes": boxes}
+np.savez(sys.argv[2], **arrays, spans=[(s.start, s.end) for s in clip.segments])
 """
 
 
@@ -109,6 +142,18 @@ def test_objects_have_boxes_while_they_are_touched(recorded: Recorded) -> None:
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert boxes.min() >= 0
     assert boxes.max() <= 224
+
+
+def test_boxes_and_pictures_equal_those_of_mujocos_own_renderer(recorded: Recorded) -> None:
+    clip = recorded[0]
+    assert np.array_equal(clip["again"], clip["frames"][::7])
+    boxes, ids = clip["again_boxes"], clip["object_ids"][::7]
+    np.testing.assert_array_equal(clip["hand_boxes"][::7], boxes[:, :2])
+    rows, columns = np.nonzero(ids >= 0)
+    assert len(rows) > 5
+    np.testing.assert_array_equal(
+        clip["object_boxes"][::7][rows, columns], boxes[rows, 2 + ids[rows, columns]]
+    )
 
 
 def test_nothing_sinks_and_nothing_jumps(recorded: Recorded) -> None:

@@ -4,24 +4,10 @@ import numpy as np
 import pytest
 
 from pretrain.sim.hand import SHAPES, SIDES, Side, add_hand
-from pretrain.sim.motion import (
-    DEEPEST,
-    FPS,
-    TOUCH,
-    Infeasible,
-    Move,
-    Pose,
-    Stage,
-    curve,
-    eased,
-    level,
-    minimum_jerk,
-    pose,
-    rest,
-    straight,
-    swung,
-    waves,
-)
+from pretrain.sim.arms import rest
+from pretrain.sim.grasping import DEEPEST, touching
+from pretrain.sim.motion import FPS, TOUCH, Infeasible, Move, Stage
+from pretrain.sim.poses import Pose, curve, eased, level, minimum_jerk, pose, straight, swung, waves
 from pretrain.sim.scene import Wanted, Zone, sample_recipe
 
 A = pose((0.1, 0.0, 0.2), (0, 1, 0), (0, 0, -1))
@@ -100,9 +86,9 @@ def test_left_rests_on_the_wearers_left() -> None:
 @pytest.mark.parametrize("kind", ["can", "block", "apple", "hammer", "pen", "box"])
 def test_a_grasp_touches_with_the_thumb_and_another_finger_and_sinks_in_nothing(kind: str) -> None:
     stage, side = grasped(kind)
-    touching = stage.touching(side, stage.geoms("action 0"))
-    assert "thumb" in touching
-    assert len(touching) >= 2
+    fingers = touching(stage.scene.model, stage.data, stage.hands[side], stage.geoms("action 0"))
+    assert "thumb" in fingers
+    assert len(fingers) >= 2
     assert max(frame.depth for frame in stage.frames) <= DEEPEST
     assert stage.frames[-1].touched[SIDES.index(side), 0]
     assert not stage.frames[0].touched[:, 0].any(), "hands reach before they grasp"
@@ -144,7 +130,7 @@ def test_contact_agrees_with_the_distance_between_the_geoms() -> None:
         mujoco.mj_kinematics(stage.scene.model, data)
         for number, one in enumerate(SIDES):
             hand = stage.hands[one]
-            links = [hand.palm_geom, *(link for links in hand.geoms.values() for link in links)]
+            links = hand.contacts
             gap = min(
                 mujoco.mj_geomDistance(stage.scene.model, data, link, geom, 1.0, ends)
                 for link in links

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from egorep.files import replacing
 from egorep.video_files import write_mp4
 from pretrain.data.skipping import SkipCounter
+from pretrain.processes import in_processes
 from pretrain.sim.clip import Clip, film, plan
 from pretrain.sim.filming import Filmer
 from pretrain.sim.motion import FPS
@@ -46,9 +44,6 @@ ACTION = (
 
 _TIMEOUT = 600.0  # seconds for a clip, which takes about five: a worker that hangs is replaced
 _WITHOUT_SCENE = 0.02  # share of clips that may fail; more means that something is wrong
-
-_Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ def make(folder: Path, recipe: Recipe, count: int, workers: int) -> Summary:
     kept = len(jobs) - len(missing)
     with tqdm(total=count, initial=kept, unit="clip", desc=str(folder)) as bar:
         try:
-            for job, outcome in in_processes(partial(_make_one, folder=folder), missing, workers):
+            for job, outcome in in_processes(partial(_make_one, folder=folder), missing, workers, _TIMEOUT):
                 bar.update()
                 if isinstance(outcome, Exception):
                     skipped.skip(f"{job.video_id} (seed {job.seed}, {job.split})", outcome)
@@ -210,11 +205,6 @@ def _claim(folder: Path, recipe: Recipe) -> None:
 _filmer: Filmer | None = None  # of a worker: contexts are costly
 
 
-def _start_worker() -> None:
-    # One core a worker: Mesa would take them all.
-    os.environ.setdefault("LP_NUM_THREADS", "1")
-
-
 def _make_one(job: Job, folder: Path) -> tuple[int, dict[str, int]]:
     global _filmer
     played = plan(job.seed, job.split, job.verb)
@@ -222,26 +212,3 @@ def _make_one(job: Job, folder: Path) -> tuple[int, dict[str, int]]:
     clip = film(played, _filmer)
     write_clip(folder, job.video_id, clip)
     return len(clip.frames), dict(clip.redrawn)
-
-
-def in_processes(
-    function: Callable[[_Item], _Made], items: Sequence[_Item], workers: int
-) -> Iterator[tuple[_Item, _Made | Exception]]:
-    """Each item, in order, with what the function makes of it in another process, or why that failed.
-
-    A process that dies, or takes longer than ten minutes, costs its own item.
-    """
-    context = multiprocessing.get_context("spawn")  # a fork would share the graphics driver's state
-    pool = ProcessPool(max_workers=workers, initializer=_start_worker, context=context)
-    try:
-        futures = [(item, pool.schedule(function, args=[item], timeout=_TIMEOUT)) for item in items]
-        for item, future in futures:
-            try:
-                yield item, future.result()
-            except ProcessExpired as error:
-                yield item, RuntimeError(f"its process died with exit code {error.exitcode}")
-            except Exception as error:  # whatever is wrong with one clip costs that clip
-                yield item, error
-    finally:
-        pool.stop()
-        pool.join()

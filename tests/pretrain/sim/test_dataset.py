@@ -20,7 +20,7 @@ from pretrain.data.skipping import TooManySkippedError
 from pretrain.sim import dataset
 from pretrain.sim.actions import Action
 from pretrain.sim.clip import Clip, Segment
-from pretrain.sim.dataset import ACTION, ROW, Recipe, in_processes, make, write_clip, write_narrations
+from pretrain.sim.dataset import ACTION, ROW, Recipe, make, write_clip, write_narrations
 from pretrain.sim.truth import Truth, read_truth
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -119,23 +119,6 @@ def test_missing_and_damaged_ground_truth_is_named(tmp_path: Path) -> None:
         read_truth(path)
 
 
-def fragile(item: int) -> int:
-    if item == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if item == 2:
-        raise ValueError("no scene")
-    return 10 * item
-
-
-def test_a_process_that_dies_costs_its_own_item() -> None:
-    made = dict(in_processes(fragile, range(5), workers=2))
-    assert [made[0], made[3], made[4]] == [0, 30, 40]
-    assert isinstance(made[1], RuntimeError)
-    assert "its process died" in str(made[1])
-    assert isinstance(made[2], ValueError)
-    assert str(made[2]) == "no scene"
-
-
 def test_another_recipe_is_refused_and_more_clips_are_not(tmp_path: Path) -> None:
     recipe = Recipe(0, SHARES)
     assert make(tmp_path, recipe, 0, workers=1).made == 0
@@ -156,7 +139,7 @@ def test_finished_clips_are_kept_and_leftovers_of_a_kill_removed(
     leftover.touch()
     asked = []
 
-    def stand_in(function, items, workers):
+    def stand_in(function, items, workers, timeout):
         for job in items:
             asked.append(job)
             write_clip(tmp_path, job.video_id, some_clip(job.seed))
@@ -175,7 +158,7 @@ def test_one_failing_clip_is_reported_and_many_stop_the_run(
 ) -> None:
     bad = {3}
 
-    def stand_in(function, items, workers):
+    def stand_in(function, items, workers, timeout):
         for index, job in enumerate(items):
             if index in bad:
                 yield job, RuntimeError("its process died with exit code -9")

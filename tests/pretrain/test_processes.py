@@ -1,0 +1,59 @@
+"""Items in other processes: what dies, raises or hangs costs its own item."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from pretrain.processes import each, in_processes
+
+
+def fragile(item: int) -> int:
+    if item == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 2:
+        raise ValueError("no scene")
+    return 10 * item
+
+
+def test_a_process_that_dies_costs_its_own_item() -> None:
+    made = dict(in_processes(fragile, range(5), workers=2, timeout=60))
+    assert [made[0], made[3], made[4]] == [0, 30, 40]
+    assert isinstance(made[1], RuntimeError)
+    assert "its process died" in str(made[1])
+    assert isinstance(made[2], ValueError)
+    assert str(made[2]) == "no scene"
+
+
+def slow(item: int) -> int:
+    time.sleep(60 * item)
+    return item
+
+
+def test_an_item_that_hangs_is_given_up() -> None:
+    made = dict(in_processes(slow, [0, 1], workers=2, timeout=3))
+    assert made[0] == 0
+    assert isinstance(made[1], TimeoutError)
+    assert "took longer than 3 s" in str(made[1])
+
+
+def tripled(item: int) -> int:
+    if item == 1:
+        raise ValueError("one")
+    return 3 * item
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_as_processes_of_this_machine() -> None:
+    there = [
+        (item, made if isinstance(made, int) else str(made))
+        for item, made in each(tripled, range(4), 1, "ray", 60)
+    ]
+    here = [
+        (item, made if isinstance(made, int) else str(made))
+        for item, made in each(tripled, range(4), 1, "local", 60)
+    ]
+    assert there == here == [(0, 0), (1, "one"), (2, 6), (3, 9)]

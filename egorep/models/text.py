@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +57,13 @@ class TextTower(nn.Module):
 
 def tokenize(texts: Sequence[str], context_length: int) -> torch.Tensor:
     """CLIP's byte-pair tokens of N texts: (N, context_length) int64, padded with 0, longer texts cut."""
-    from open_clip.tokenizer import SimpleTokenizer  # seconds to import, and policies need no text
-
-    ids: torch.Tensor = SimpleTokenizer(context_length=context_length)(list(texts))
+    ids: torch.Tensor = _tokenizer(context_length)(list(texts))
     return ids
+
+
+@functools.cache
+def _tokenizer(context_length: int) -> Any:
+    # Seconds to import and a tenth of one to make: policies need no text, and callers ask again and again.
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=context_length)

@@ -194,9 +194,15 @@ class Encoder(nn.Module):
             (T, D) float32 on `device`; each row looks at its own frame and those before it.
 
         Raises:
-            TypeError, ValueError, FloatingPointError: as `forward` does; also `stride` below 1.
+            TypeError, ValueError, FloatingPointError: as `forward` does; also clips, or `stride` below 1.
         """
-        pictures = as_clips(frames)[:, 0]
+        clips = as_clips(frames)
+        if clips.shape[1] != 1:
+            raise ValueError(
+                f"an episode is pictures (T, H, W, 3), of which clips are made here; "
+                f"got clips {tuple(clips.shape)}: frames[:, -1] are their last pictures"
+            )
+        pictures = clips[:, 0]
         if self.num_frames == 1:
             return self(pictures)
         ages = frame_ages(self.num_frames, stride)

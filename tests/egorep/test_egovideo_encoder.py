@@ -156,5 +156,7 @@ def test_an_encoded_episode_is_what_a_stream_gives(stride: int, slow: Path) -> N
     assert torch.equal(streamed[-1:], encoder(window[None]))
     pictures = load_encoder("random/timm/test_vit")
     assert torch.equal(pictures.encode_episode(episode, stride), pictures(episode))
+    with pytest.raises(ValueError, match=r"got clips \(10, 2, 32, 32, 3\): frames\[:, -1\]"):
+        encoder.encode_episode(np.stack([episode, episode], axis=1), stride)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         encoder.encode_episode(episode, stride=0)

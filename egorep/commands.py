@@ -66,7 +66,8 @@ class Command:
             except ConfigError as error:
                 self._fail(error)
 
-        sys.argv[1:] = words
+        # Hydra would name its log after this file.
+        sys.argv[1:] = [f"hydra.job.name={self.name}", *words]
         hydra.main(config_path=f"pkg://{self.module}", config_name=self.config, version_base="1.3")(guarded)()
 
     def check_overrides(self, overrides: Sequence[str]) -> None:

@@ -70,7 +70,8 @@ def _read(name: str, checkpoint: Path) -> EgoVideo:
     config = SIZES[name]
     if not checkpoint.is_dir():
         return load_egovideo(checkpoint, config)
-    model: EgoVideo = EgoVideo.from_pretrained(checkpoint)
+    of_run = checkpoint / "model"  # where `python -m pretrain.train` leaves it
+    model: EgoVideo = EgoVideo.from_pretrained(of_run if of_run.is_dir() else checkpoint)
     found = model.config.vision
     wanted = config.vision
     if (found.width, found.layers) != (wanted.width, wanted.layers):

@@ -37,9 +37,38 @@ def info_nce(video: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     Raises:
         ValueError: `video` and `text` are not of one shape (B, E) with B > 0.
     """
-    logits = _logits(video, text, logit_scale)
-    own = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    return _symmetric_cross_entropy(_logits(video, text, logit_scale))
+
+
+def clip_track_contrast(video: Tensor, track: Tensor, tracked: Tensor, logit_scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE between clips and the motion of the hands in them, where a motion is known.
+
+    Hand motion stands in for the robot's actions: features from which the motion can be told are of use to
+    control. Source of the idea: CAIP (arXiv 2606.17256).
+
+    Args:
+        video: (B, E), L2-normalised; this process's share of the batch.
+        track: (B, E), L2-normalised; row i is of the motion in clip i.
+        tracked: (B,) bool: whether anything is known of that motion. Other pairs take no part.
+        logit_scale: (), natural logarithm of the inverse temperature.
+
+    Returns:
+        (), at least 0, in nats: the mean over all tracked pairs of all processes, the same on every process.
+        Where there is none it is 0, and still has a graph, as in `masked_box_loss`.
+
+    Raises:
+        ValueError: `video` and `track` are not of one shape (B, E) with B > 0, or `tracked` is not (B,).
+        TypeError: `tracked` is not bool.
+    """
+    if tracked.shape != video.shape[:1]:
+        raise ValueError(f"tracked wants ({len(video)},), a flag per clip; got shape {tuple(tracked.shape)}")
+    if tracked.dtype != torch.bool:
+        raise TypeError(f"tracked wants bool; got {tracked.dtype}")
+    logits = _logits(video, track, logit_scale)
+    known = _gather(tracked.to(torch.uint8)).bool()  # not every backend gathers bool
+    if not known.any():
+        return 0 * logits.sum()
+    return _symmetric_cross_entropy(logits[known][:, known])
 
 
 def siglip(video: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
@@ -97,6 +126,11 @@ def masked_box_loss(predicted: Tensor, target: Tensor, visible: Tensor) -> Tenso
     sums = torch.stack([distances.sum(), visible.sum().to(distances.dtype)])
     total, count = _gather(sums[None]).sum(0)
     return total / count.clamp(min=1)
+
+
+def _symmetric_cross_entropy(logits: Tensor) -> Tensor:
+    own = torch.arange(len(logits), device=logits.device)
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
 def _logits(video: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:

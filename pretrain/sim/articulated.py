@@ -84,7 +84,7 @@ def _carcass(width: float, depth: float, height: float, paint: Paint) -> list[So
 def _bar_handle(at: Vec, length: float, upright: bool, paint: Paint) -> tuple[list[Solid], Grasp]:
     """A bar on two posts in front (-y) of the point `at` of a front, and the hook grasp of it."""
     along = np.array(Z if upright else X) * length / 2
-    bar = np.array(at) + np.array(_FORWARD) * 0.035
+    bar = np.array(at) + np.array(_FORWARD) * 0.045
     posts = [rod(vec(np.array(at) + k * along), vec(bar + k * along), 0.005, paint) for k in (-0.85, 0.85)]
     solids = [rod(vec(bar - along), vec(bar + along), 0.006, paint), *posts]
     return solids, Grasp("handle", vec(bar), Y, X if upright else Z, 0.012, "hook")
@@ -144,7 +144,7 @@ def _cupboard(s: Sketch) -> tuple[BodyDesign, ...]:
         box((width, 0.014, height), panel, s.plain),
         drawn_only(box((width * 0.68, 0.0155, height * 0.75), panel, inset)),
     ]
-    handle, grasp = _bar_handle((away * (width - 0.025), -0.014, height * 0.5), 0.08, True, METAL)
+    handle, grasp = _bar_handle((away * (width - 0.025), -0.014, height * 0.5), 0.13, True, METAL)
     # Turning about +z takes +x to +y: a door that reaches to +x from its hinge turns about -z to open.
     door = _mover("door", "hinge", hinge, (0.0, 0.0, -away), s.size(1.5, 2.0), [*solids, *handle], [grasp])
     return _fixed([*_carcass(width, depth, height, body), shelf]), door

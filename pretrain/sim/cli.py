@@ -88,7 +88,7 @@ def _check_numbers(settings: SimConfig) -> None:
 def _checked_verbs(settings: SimConfig) -> tuple[str, ...]:
     """The verbs asked for, once each split that gets clips is known to show them."""
     from pretrain.sim.actions import VERBS
-    from pretrain.sim.clip import verbs_of
+    from pretrain.sim.draws import verbs_of
     from pretrain.sim.splits import SPLITS
 
     for name in settings.splits:

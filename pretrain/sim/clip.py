@@ -8,38 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from pretrain.sim.actions import (
-    FAILURES,
-    FIXED,
-    PACES,
-    VERBS,
-    Action,
-    Handed,
-    Outcome,
-    Speed,
-    Verb,
-    act,
-    kinds_of_verbs,
-    narration,
-)
+from pretrain.sim.actions import VERBS, Action, Verb, act, narration
+from pretrain.sim.draws import draw, set_out, verbs_of, wanted
 from pretrain.sim.filming import Filmer
-from pretrain.sim.hand import SIDES, SKIN_TONES, Side, add_hand, skin_colour
-from pretrain.sim.library import KINDS
+from pretrain.sim.hand import SIDES, SKIN_TONES, add_hand, skin_colour
 from pretrain.sim.motion import FPS, Infeasible, Stage
-from pretrain.sim.poses import Pose
-from pretrain.sim.scene import Wanted, Zone, sample_recipe
+from pretrain.sim.scene import sample_recipe
 from pretrain.sim.seeds import stable_hash, stable_rng
-from pretrain.sim.splits import Combinations, Split, split_combinations
+from pretrain.sim.splits import Split
 from pretrain.sim.truth import Truth
-
-COMBINATIONS: Combinations = split_combinations(kinds_of_verbs())
-"""Which split shows which verb done to which kind of object."""
 
 _ACTIONS = (2, 4)  # least and most in a clip
 _DRAWS = 14  # actions tried for each place in a clip
@@ -95,15 +76,6 @@ class Clip:
     redrawn: Mapping[str, int]
 
 
-def verbs_of(split: Split) -> tuple[str, ...]:
-    """The verbs that clips of `split` may show."""
-    return tuple(
-        verb.name
-        for verb in VERBS.values()
-        if any(COMBINATIONS.allowed(split, verb.name, kind) for kind in verb.kinds)
-    )
-
-
 def record(seed: int, split: Split, verb: str | None = None) -> Clip:
     """The clip of this seed and split.
 
@@ -147,9 +119,9 @@ def plan(seed: int, split: Split, verb: str | None = None) -> Plan:
 
 
 def _stage(seed: int, split: Split, lead: Verb, attempt: int, rng: np.random.Generator) -> Stage | None:
-    wanted = _wanted(split, lead, rng)
+    things = wanted(split, lead, rng)
     try:
-        recipe = sample_recipe(stable_hash("scene", split, seed, attempt) % 2**31, split, wanted)
+        recipe = sample_recipe(stable_hash("scene", split, seed, attempt) % 2**31, split, things)
     except ValueError:  # they do not fit on the table together
         return None
     draft = recipe.draft()
@@ -159,54 +131,9 @@ def _stage(seed: int, split: Split, lead: Verb, attempt: int, rng: np.random.Gen
     scale = float(rng.uniform(0.92, 1.06))
     for side in SIDES:
         add_hand(draft.spec, side, skin.tolist(), sleeve.tolist(), scale)
-        _add_upper_sleeve(draft.spec, side, scale)
     stage = Stage(draft.compile())
-    _set_out(stage, rng)
+    set_out(stage, lead, rng)
     return stage
-
-
-def _set_out(stage: Stage, rng: np.random.Generator) -> None:
-    """Some drawers, doors and the like are open at the start, and some pegs in their holes."""
-    for name, item in stage.scene.objects.items():
-        if item.placed.role == "distractor" or rng.uniform() < 0.5:
-            continue
-        for body in item.design.bodies:
-            if body.joint in ("slide", "hinge") and item.placed.kind not in ("button", "nail"):
-                stage.set_share(name, body.name, float(rng.uniform(0.6, 1.0)))
-            if body.name == "peg":
-                hole = item.design.root.spot("hole")
-                deep = np.array(hole.position) + (hole.depth - 0.002) * np.array(hole.axis)
-                root = stage.body_pose(name)
-                stage.put(name, "peg", Pose(root.point(deep), root.turn))
-    stage.settle()
-
-
-def _add_upper_sleeve(spec: Any, side: Side, scale: float) -> None:
-    # The hand's own sleeve ends before the elbow, which a camera that looks down at a far reach would see.
-    spec.body(f"{side}_forearm").add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CAPSULE,
-        fromto=[-0.26 * scale, 0, 0, -0.55 * scale, 0, 0],
-        size=[0.0435 * scale, 0, 0],
-        material=f"{side}_sleeve",
-        contype=0,
-        conaffinity=0,
-    )
-
-
-def _wanted(split: Split, lead: Verb, rng: np.random.Generator) -> list[Wanted]:
-    """The leading verb's object and target, and one or two things more."""
-    kinds = [kind for kind in lead.kinds if COMBINATIONS.allowed(split, lead.name, kind)]
-    chosen = [kinds[int(rng.integers(len(kinds)))]]
-    if lead.targets:
-        others = [kind for kind in lead.targets if kind not in chosen]
-        chosen.append(others[int(rng.integers(len(others)))])
-    spare = list(KINDS)
-    for _ in range(int(rng.integers(1, 3))):
-        kind = spare[int(rng.integers(len(spare)))]
-        if kind not in chosen and not (kind in FIXED and any(other in FIXED for other in chosen)):
-            chosen.append(kind)
-    zones: tuple[Zone, ...] = ("left", "right", "both")
-    return [Wanted(kind, zones[int(rng.integers(3))]) for kind in chosen]
 
 
 def _play(
@@ -219,9 +146,9 @@ def _play(
     except Infeasible:
         return []
     for place in range(count):
-        for draw in range(_DRAWS):
-            wants = lead if place == when and draw < _DRAWS // 2 else None
-            action = _draw(stage, split, wants, rng)
+        for attempt in range(_DRAWS):
+            wants = lead if place == when and attempt < _DRAWS // 2 else None
+            action = draw(stage, split, wants, rng)
             if action is None:
                 continue
             start = stage.mark()
@@ -235,73 +162,6 @@ def _play(
             break
         else:
             break
+        if place == when and segments[-1].action.verb != lead.name:
+            break  # the scene does not allow what it was made for
     return segments
-
-
-def _draw(stage: Stage, split: Split, wants: Verb | None, rng: np.random.Generator) -> Action | None:
-    """An action that the present state allows; None if this draw gives none."""
-    names = verbs_of(split)
-    verb = wants or VERBS[names[int(rng.integers(len(names)))]]
-    hand = verb.hands[int(rng.integers(len(verb.hands)))]
-    things = [
-        name
-        for name in _things(stage, verb, hand)
-        if COMBINATIONS.allowed(split, verb.name, stage.scene.objects[name].placed.kind)
-    ]
-    if not things:
-        return None
-    name = things[int(rng.integers(len(things)))]
-    target = _target(stage, verb, name, rng)
-    if target is None:
-        return None
-    outcome: Outcome = "success"
-    if verb.fails:
-        outcomes = cast(list[Outcome], ["success", *FAILURES])
-        shares = [1.0 - sum(FAILURES.values()), *FAILURES.values()]
-        outcome = outcomes[int(rng.choice(len(outcomes), p=shares))]
-    speeds = cast(list[Speed], list(PACES))
-    one, other = stage.scene.objects[name].placed, stage.scene.objects.get(target)
-    return Action(
-        verb.name,
-        hand,
-        name,
-        one.kind,
-        one.colour,
-        target,
-        other.placed.kind if other else "",
-        other.placed.colour if other else "",
-        verb.directions[int(rng.integers(len(verb.directions)))] if verb.directions else "",
-        speeds[int(rng.integers(len(speeds)))],
-        outcome,
-        int(rng.integers(2**31)),
-    )
-
-
-def _things(stage: Stage, verb: Verb, hand: Handed) -> list[str]:
-    """Objects that the verb may be done to with that hand now."""
-    held = {stage.held(side) for side in SIDES}
-    ours = [name for name, item in stage.scene.objects.items() if item.placed.role == "action"]
-    if hand == "both":
-        free = held == {None}
-        return [name for name in ours if free and stage.scene.objects[name].placed.kind in verb.kinds]
-    own = stage.held(hand)
-    if own is not None:
-        return [own] if verb.held and stage.scene.objects[own].placed.kind in verb.kinds else []
-    if verb.name == "put down":
-        return []
-    return [name for name in ours if name not in held and stage.scene.objects[name].placed.kind in verb.kinds]
-
-
-def _target(stage: Stage, verb: Verb, name: str, rng: np.random.Generator) -> str | None:
-    if not verb.targets:
-        return ""
-    held = {stage.held(side) for side in SIDES}
-    fit = [
-        other
-        for other, item in stage.scene.objects.items()
-        if other != name
-        and other not in held
-        and item.placed.role == "action"
-        and item.placed.kind in verb.targets
-    ]
-    return fit[int(rng.integers(len(fit)))] if fit else None

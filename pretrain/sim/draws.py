@@ -23,6 +23,7 @@ from pretrain.sim.actions import (
     Verb,
     kinds_of_verbs,
 )
+from pretrain.sim.arms import inwards
 from pretrain.sim.hand import SIDES
 from pretrain.sim.library import KINDS
 from pretrain.sim.motion import Stage
@@ -35,6 +36,7 @@ COMBINATIONS: Combinations = split_combinations(kinds_of_verbs())
 
 _ZONES: tuple[Zone, ...] = ("left", "right", "both")
 _WIDE_OPEN = (0.6, 1.0)  # least and greatest share at which a part stands that is open
+_ACROSS = 0.16  # metres past the wearer's middle that a hand reaches to the other side
 _Item = TypeVar("_Item")
 
 
@@ -97,7 +99,7 @@ def draw(stage: Stage, split: Split, wants: Verb | None, rng: np.random.Generato
     if not things:
         return None
     name = _one(things, rng)
-    targets, directions = _targets(stage, verb, name), verb.directions_for(stage, name)
+    targets, directions = _targets(stage, verb, hand, name), verb.directions_for(stage, name)
     if not targets or not directions:
         return None
     target = _one(targets, rng)
@@ -138,7 +140,12 @@ def _things(stage: Stage, split: Split, verb: Verb, hand: Handed) -> list[str]:
         return []
     if verb.held:  # it is picked up first, and that too must be of this split
         fit = [name for name in fit if _may_pick(split, ours[name].kind)]
-    return [name for name in fit if name not in held]
+    return [name for name in fit if name not in held and _reaches(stage, hand, name)]
+
+
+def _reaches(stage: Stage, hand: Handed, name: str) -> bool:
+    """Whether an object is not too far on the other hand's side."""
+    return hand == "both" or inwards(hand) * stage.body_pose(name).at[0] < _ACROSS
 
 
 def _may_pick(split: Split, kind: str) -> bool:
@@ -146,7 +153,7 @@ def _may_pick(split: Split, kind: str) -> bool:
     return split != "train" or COMBINATIONS.allowed(split, "pick up", kind)
 
 
-def _targets(stage: Stage, verb: Verb, name: str) -> list[str]:
+def _targets(stage: Stage, verb: Verb, hand: Handed, name: str) -> list[str]:
     """What the object may be brought to; [""] of a verb without targets."""
     if not verb.targets:
         return [""]
@@ -158,6 +165,7 @@ def _targets(stage: Stage, verb: Verb, name: str) -> list[str]:
         and item.placed.role == "action"
         and item.placed.kind in verb.targets
         and verb.fits(stage, name, other)
+        and _reaches(stage, hand, other)
     ]
 
 

@@ -32,7 +32,7 @@ from pretrain.sim.scene import Scene
 from pretrain.sim.shapes import Array, Z, quat_of, rotation, turned
 
 DEEPEST = 0.005  # metres that a hand may sink into a thing, and a moved thing into another
-HOOK_ANCHOR = np.array([0.113, 0.0, 0.031])
+HOOK_ANCHOR = np.array([0.105, 0.0, 0.048])
 """Where a hooked bar lies, hand frame."""
 
 _SWINGS = 16  # turns tried of a grasp that may be anywhere round a thing
@@ -41,7 +41,7 @@ _ROLLS = np.deg2rad([0.0, -20.0, 20.0, -40.0, 40.0, -60.0, 60.0])
 _CANDIDATES = 10  # hand poses tried for a grasp
 # Metres short of the ideal place, and above it, that a wide thing or the table may need; the smallest first.
 _BACK_OFF = sorted(itertools.product((0.0, 0.01, 0.02, 0.03), (0.0, 0.015, 0.03, 0.045)), key=sum)
-_HOOK_READY = np.deg2rad([0, 5, 0, 0, *(12, 0, 62, 40) * 4])
+_HOOK_READY = np.deg2rad([0, 5, 0, 0, *(12, 0, 62, 40) * 3, 12, 0, 35, 20])  # the little finger is shorter
 _REACH = 0.13  # metres from the middle of a hand to what it may touch
 
 Suits = Callable[[Pose], bool]
@@ -86,6 +86,12 @@ class Grip:
     candidate: Candidate
     wrist: Pose
     angles: Array
+
+    @property
+    def back(self) -> Array:
+        """(3,) metres from the wrist to where it comes from."""
+        way = self.wrist.axes[:, 2] if self.candidate.hooked else self.candidate.approach
+        return -0.09 * way + [0, 0, 0.02]
 
 
 def candidates(side: Side, where: Pose, grasps: Sequence[Grasp], pinch: Array) -> Iterator[Candidate]:

@@ -79,8 +79,8 @@ _DEEPEST_START = 0.003  # metres
 _FAR = 1.0  # metres: distances beyond it need not be told apart
 _WRIST_BEND = 0.012  # metres before and behind the wrist over which the skin bends
 
-# Rings of the sleeve, from the inside of the cuff over its edge to behind the elbow, where no camera that looks
-# down at a far reach sees its end. Metres in the forearm's frame:
+# Rings of the sleeve, from the inside of the cuff over its edge to behind the elbow, where no camera that
+# looks down at a far reach sees its end. Metres in the forearm's frame:
 # x, half its width (along y), half its thickness (along z).
 _SLEEVE_RINGS = (
     (-0.032, 0.029, 0.021),
@@ -91,7 +91,7 @@ _SLEEVE_RINGS = (
     (-0.100, 0.037, 0.031),
     (-0.180, 0.043, 0.040),
     (-0.255, 0.047, 0.045),
-    (-0.550, 0.052, 0.050),
+    (-0.850, 0.052, 0.050),
 )
 _SLEEVE_SECTORS = 20
 

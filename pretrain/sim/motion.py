@@ -33,9 +33,11 @@ _SWAY = 0.003  # metres: a resting hand moves by about so much
 _SWAY_RATES = 2 * np.pi * np.array([0.23, 0.31, 0.17])  # radians a second
 _SWAY_SIZES = {"left": _SWAY * np.cos(0.7 + np.arange(3.0)), "right": _SWAY * np.cos(2.1 + np.arange(3.0))}
 _STILL = np.zeros(3)
+_HAND_LENGTHS = 0.42  # metres: wrists further apart than this have hands that cannot meet
+_SOFT = 0.7  # of the balls' radii: hands that are nearer are in each other
 _LONGEST = 0.25  # metres that a hand feels its way
-_OPENINGS = (0.55, 0.3, 0.15)  # how far fingers open towards `reach` when they let go
-_BACKWARDS = np.array([0.0, -0.08, 0.02])  # metres: to the wearer
+_UPWARDS = np.array([0.0, -0.02, 0.08])  # metres: how a hand leaves
+_TO_REST = np.array([0.0, 0.04, 0.06])  # metres before it rests
 
 
 class Infeasible(Exception):  # noqa: N818 - a normal outcome of a draw, not a fault
@@ -50,11 +52,13 @@ class Move:
         path: of its wrist.
         shape: angles (20,) that its fingers reach; None keeps them.
         by: share of the time when they have reached them.
+        since: share of the time when they begin to bend.
     """
 
     path: Path
     shape: Array | None = None
     by: float = 1.0
+    since: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Mark:
     shares: Mapping[tuple[str, str], float]
     moved: frozenset[str]
     rested: Mapping[Side, int]
+    grips: Mapping[Side, Grip]
 
 
 class Stage:
@@ -130,8 +135,11 @@ class Stage:
         self.names = tuple(scene.objects)
         self._moved: set[str] = set()
         self._rested: dict[Side, int] = dict.fromkeys(SIDES, 0)
+        self._grips: dict[Side, Grip] = {}
         self._owner = self._owners()
         self._trial = Trial(scene, self.hands)
+        one, other = (scene.model.geom_size[list(hand.contacts), 0] for hand in self.hands.values())
+        self._crossing = _SOFT * (one[:, None] + other)
         margin = [geom for hand in self.hands.values() for geom in hand.contacts]
         scene.model.geom_margin[margin] = TOUCH  # so that collision detection reports touch before contact
         self._write()
@@ -185,6 +193,7 @@ class Stage:
             dict(self.shares),
             frozenset(self._moved),
             dict(self._rested),
+            dict(self._grips),
         )
 
     def rewind(self, mark: Mark) -> None:
@@ -193,6 +202,7 @@ class Stage:
         self.data.qpos[:] = mark.qpos
         self.wrists, self.shapes, self.holds = dict(mark.wrists), dict(mark.shapes), dict(mark.holds)
         self.shares, self._moved, self._rested = dict(mark.shares), set(mark.moved), dict(mark.rested)
+        self._grips = dict(mark.grips)
         self._write()
         self.scene.update(self.data, self.time)
 
@@ -225,7 +235,7 @@ class Stage:
             for side, move in moves.items():
                 self.wrists[side] = ways[side][i]
                 if move.shape is not None:
-                    done = minimum_jerk(shares[i] / move.by)
+                    done = minimum_jerk((shares[i] - move.since) / (move.by - move.since))
                     self.shapes[side] = (1 - done) * before[side] + done * move.shape
             if effect is not None:
                 effect(shares[i])
@@ -306,7 +316,18 @@ class Stage:
             raise Infeasible(f"a hand is {1000 * frame.depth:.1f} mm inside something")
         if frame.sunk > DEEPEST:
             raise Infeasible(f"a moved thing is {1000 * frame.sunk:.1f} mm inside another")
+        if self._hands_cross():
+            raise Infeasible("the hands are in each other")
         return frame
+
+    def _hands_cross(self) -> bool:
+        """Whether the hands, which MuJoCo lets pass through each other, do so; of balls at their links."""
+        left, right = (self.wrists[side].at for side in SIDES)
+        if np.abs(left - right).max() > _HAND_LENGTHS:
+            return False
+        one, other = (self.data.geom_xpos[list(self.hands[side].contacts)] for side in SIDES)
+        apart = np.linalg.norm(one[:, None] - other, axis=-1)
+        return bool((apart < self._crossing).any())
 
     def _owners(self) -> npt.NDArray[np.int64]:
         """(G,) of each geom: 0 a thing of the room, 1 left hand, 2 right hand, 3 + i object i."""
@@ -350,8 +371,7 @@ class Stage:
     ) -> None:
         """Move a wrist along a raised curve, as fast as people do: longer ways take a little longer."""
         start = self.wrists[side]
-        seconds = 0.5 + 1.3 * float(np.linalg.norm(to.at - start.at))
-        self.play(seconds, {side: Move(curve(start, to, leave, arrive), shape, 0.75)})
+        self.play(_seconds(start, to), {side: Move(curve(start, to, leave, arrive), shape, 0.75)})
 
     def glide(self, side: Side, to: Pose, seconds: float, shape: Array | None = None) -> None:
         """Move a wrist along a straight line."""
@@ -396,21 +416,22 @@ class Stage:
         raise Infeasible(f"the {side} hand finds no hold on {name}")
 
     def _reach(self, side: Side, grip: Grip) -> None:
-        candidate = grip.candidate
-        back = -0.09 * (grip.wrist.axes[:, 2] if candidate.hooked else candidate.approach) + [0, 0, 0.02]
-        self.go(side, grip.wrist, candidate.ready, (0, 0.02, 0.08), back)
+        self.go(side, grip.wrist, grip.candidate.ready, (0, 0.02, 0.08), grip.back)
         self.fingers(side, grip.angles, 0.3)
+        self._grips[side] = grip
 
-    def retreat(self, side: Side, away: npt.ArrayLike = (0, -0.02, 0.08)) -> None:
-        """Open the fingers and leave what was held, by the way `away` (3,) or, if that is barred, another."""
+    def retreat(self, side: Side) -> None:
+        """Open the fingers and leave what was grasped, the way the hand came or, if that is barred, aside."""
         self.drop(side)
-        start = self.mark()
-        palm = self.wrists[side].axes[:, 2]
-        ways = itertools.product(_OPENINGS, (np.asarray(away), -0.08 * palm + [0, 0, 0.02], _BACKWARDS))
-        for opening, way in ways:
+        grip, start, wrist = self._grips[side], self.mark(), self.wrists[side]
+        back = (wrist @ grip.wrist.inverse()).axes @ grip.back
+        half = blend(self.shapes[side], grip.candidate.ready, 0.5)
+        aways = (back, _UPWARDS, -0.09 * wrist.axes[:, 0])
+        for opened, away in itertools.product((grip.candidate.ready, half), aways):
             try:
-                self.fingers(side, blend(self.shapes[side], "reach", opening), 0.25)
-                self.go(side, rest(side), SHAPES["relaxed"], way, (0, 0.04, 0.06))
+                self.fingers(side, opened, 0.25)
+                way = curve(wrist, rest(side), away, _TO_REST)
+                self.play(_seconds(wrist, rest(side)), {side: Move(way, SHAPES["relaxed"], 1.0, 0.35)})
             except Infeasible:
                 self.rewind(start)
                 continue
@@ -522,3 +543,8 @@ class Stage:
             self.play(seconds, moves, effect)
         finally:
             self.pace = pace
+
+
+def _seconds(start: Pose, to: Pose) -> float:
+    """That a hand takes from one place to another at normal pace."""
+    return 0.5 + 1.3 * float(np.linalg.norm(to.at - start.at))

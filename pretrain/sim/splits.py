@@ -13,7 +13,8 @@ Three rules, each a pure function of names, the same in every process:
   of one or two kinds stays in train, for holding either out would leave too little to learn it from. A kind
   that this would leave without any verb in train gets one back, from the verb that can best spare it. So in
   training every verb and every kind occurs, and in test every combination is new although its verb and, with
-  other verbs, its kind are known.
+  other verbs, its kind are known. Targets follow: no (verb, kind, target) of test is seen in training, since
+  no (verb, kind) of it is; targets of their own are not held out.
 """
 
 from __future__ import annotations

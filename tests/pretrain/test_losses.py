@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pretrain.losses import info_nce, masked_box_loss, siglip
+from pretrain.losses import clip_track_contrast, info_nce, masked_box_loss, siglip
 
 PROCESSES, BATCH, INPUT, WIDTH = 2, 3, 5, 4
 
@@ -141,6 +141,21 @@ def test_boxes_that_do_not_fit_are_refused() -> None:
         masked_box_loss(predicted, target, visible.float())
 
 
+def test_clip_track_contrast_is_info_nce_of_the_tracked_pairs() -> None:
+    video, track, scale = unit(7, 0), unit(7, 1), torch.tensor(2.0)
+    tracked = torch.tensor([True, False, True, True, False, False, True])
+    wanted = info_nce(video[tracked], track[tracked], scale)
+    assert float(clip_track_contrast(video, track, tracked, scale)) == pytest.approx(float(wanted))
+    assert float(wanted) != pytest.approx(float(info_nce(video, track, scale)))
+
+
+def test_clip_track_contrast_wants_a_flag_per_clip() -> None:
+    with pytest.raises(ValueError, match=r"wants \(3,\), a flag per clip; got shape \(2,\)"):
+        clip_track_contrast(unit(3, 0), unit(3, 1), torch.ones(2, dtype=torch.bool), torch.zeros(()))
+    with pytest.raises(TypeError, match=r"wants bool; got torch\.int64"):
+        clip_track_contrast(unit(3, 0), unit(3, 1), torch.ones(3, dtype=torch.int64), torch.zeros(()))
+
+
 # On two processes
 
 
@@ -180,6 +195,7 @@ def losses_of(case: str, outputs: tuple[Tensor, ...], target: Tensor, visible: T
         "info_nce": lambda: info_nce(video, text, scale),
         "siglip": lambda: siglip(video, text, scale, bias),
         "boxes": lambda: masked_box_loss(boxes, target, visible),
+        "tracks": lambda: clip_track_contrast(video, text, visible.any((1, 2)), scale),
     }
     return sum((losses[name]() for name in case.split("+")), torch.zeros(()))
 
@@ -190,6 +206,9 @@ CASES = [
     ("boxes", "both"),
     ("boxes", "second"),
     ("boxes", "none"),
+    ("tracks", "both"),
+    ("tracks", "second"),
+    ("tracks", "none"),
     ("info_nce+siglip+boxes", "both"),
 ]
 

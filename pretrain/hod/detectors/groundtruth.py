@@ -11,6 +11,7 @@ import numpy as np
 from pretrain.hod.detectors import SIDES, ClipFrames, Detections, Floats, Hand, Side, Thing
 from pretrain.sim.truth import Truth, read_truth
 
+_ROUNDING = 1e-3  # seconds, as in `pretrain.data.video`
 _REMEMBERED = 8  # videos: clips come one video after the other
 # Of the columns of `object_boxes`: in the left hand only, in the right only, in both.
 _HOLDERS: tuple[tuple[Side, ...], ...] = (("left",), ("right",), SIDES)
@@ -56,7 +57,8 @@ class GroundTruth:
             ValueError: the video has no truth, or ends before the clip does.
         """
         truth = self._truth(clip.video_id)
-        numbers = np.round(clip.seconds * truth.fps).astype(int)
+        # The frame that is shown then: the last one that is not after it, to a millisecond of rounding.
+        numbers = np.floor((clip.seconds + _ROUNDING) * truth.fps).astype(int)
         count = len(truth.hand_boxes)
         # A last frame may be asked for up to its end.
         if len(numbers) and not (numbers.min() >= 0 and numbers.max() <= count):

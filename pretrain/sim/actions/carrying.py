@@ -8,7 +8,7 @@ import numpy as np
 
 from pretrain.sim.actions.verbs import GRASPED, Action, verb
 from pretrain.sim.grasping import Suits
-from pretrain.sim.hand import SHAPES, Side, blend
+from pretrain.sim.hand import Side, blend
 from pretrain.sim.motion import Infeasible, Move, Stage
 from pretrain.sim.poses import Pose, eased, level, shift, straight, swung, unit, waves, with_at
 from pretrain.sim.scene import ZONES
@@ -19,13 +19,10 @@ _SMALL = (
     *("sponge", "soap", "pen", "spoon", "tape", "candle"),
 )
 _VESSELS = ("cup", "mug", "bowl", "pot", "pan", "basket", "plate")
-_LONG = (
-    *("bottle", "can", "carton", "candle", "carrot", "pen", "banana"),
-    *("hammer", "screwdriver", "wrench", "rolling pin", "remote"),
-)
+_PASSED = ("bottle", "can", "candle", "cup", "jar", "mug", "rolling pin")  # with room for two hands
+_KNUCKLES = np.array([0.09, 0.0, 0.0])  # hand frame
+_HANDS_APART = 0.085  # metres between the knuckles of two hands that hold one thing
 _SPOTS = 200  # places tried for a thing
-_THUMB_ROOM = 0.07  # metres: a hand that opens with its thumb down reaches nearly so far below its wrist
-_HIGHEST_DROP = 0.04  # metres
 
 
 def lift_up(stage: Stage, side: Side, rng: np.random.Generator) -> None:
@@ -210,32 +207,17 @@ def _shake(stage: Stage, action: Action, rng: np.random.Generator) -> None:
     "flip",
     ("turns over {o}", "flips {o}", "turns {o} upside down"),
     "turn over {o}",
-    ("cup", "can", "jar", "candle", "bottle", "mug"),
-    fails=True,
+    ("cup", "can", "jar", "candle", "bottle", "mug", "box", "carton"),
+    held=True,
+    grips=("side", "top"),
 )
-def _flip(stage: Stage, action: Action, _: np.random.Generator) -> None:
+def _flip(stage: Stage, action: Action, rng: np.random.Generator) -> None:
     side, name = action.side, action.name
-    before, tall = stage.body_pose(name), stage.scene.objects[name].design.height
-    middle = before.point((0, 0, tall / 2))
-
-    def drop(wrist: Pose) -> float:
-        """From how high a hand that took it there must drop it, lest its thumb strike the table."""
-        return max(0.0, _THUMB_ROOM - float(_over(side, wrist, middle, 1.0).at[2]))
-
-    pick(stage, side, name, ("side",), suits=lambda wrist: drop(wrist) < _HIGHEST_DROP)
-    height, lifted = drop(stage.wrists[side]), shift(0, 0, 0.09)
-    stage.glide(side, stage.wrists[side].moved(lifted), 0.5)
     start = stage.wrists[side]
+    middle = stage.body_pose(name).point((0, 0, stage.scene.objects[name].design.height / 2))
     share = eased(1.0)
-    stage.play(0.9, {side: Move(lambda u: _over(side, start, middle + lifted, share(u)))})
-    to = with_at(stage.body_pose(name), before.at + shift(0, 0, tall + 0.001))
-    stage.glide(side, stage.hand_for(side, to).moved((0, 0, height)), 0.5)
-    if height > 0:
-        stage.drop(side)
-        opened = blend(stage.shapes[side], "reach", 0.3)
-        stays = stage.wrists[side]
-        stage.fall(side, name, "", to, Move(lambda _: stays, opened))
-    stage.retreat(side)
+    stage.play(1.0, {side: Move(lambda u: _over(side, start, middle, share(u)))})
+    stage.wait(float(rng.uniform(0.2, 0.5)))
 
 
 def _over(side: Side, wrist: Pose, middle: Array, share: float) -> Pose:
@@ -248,7 +230,7 @@ def _over(side: Side, wrist: Pose, middle: Array, share: float) -> Pose:
     "hand over",
     ("passes {o} to the other hand", "moves {o} to the other hand"),
     "pass {o} to the other hand",
-    _LONG,
+    _PASSED,
     held=True,
 )
 def _handover(stage: Stage, action: Action, rng: np.random.Generator) -> None:
@@ -262,7 +244,10 @@ def _handover(stage: Stage, action: Action, rng: np.random.Generator) -> None:
     stage.carry(
         side, stage.hand_for(side, with_at(now, np.array([x, 0.22, 0.13 + rng.uniform(0, 0.04)]))), 0.02
     )
-    stage.grasp(other, name)
+    giver = stage.wrists[side].point(_KNUCKLES)
+    stage.grasp(
+        other, name, suits=lambda wrist: float(np.linalg.norm(wrist.point(_KNUCKLES) - giver)) > _HANDS_APART
+    )
     stage.take(other, name)
     stage.drop(side)
     stage.fingers(side, blend(stage.shapes[side], "reach", 0.5), 0.25)

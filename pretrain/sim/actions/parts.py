@@ -47,27 +47,33 @@ def _drive(stage: Stage, action: Action, to: float, seconds: float, upright: flo
     side, name, part = action.side, action.name, part_of(stage, action.name)
     hooked = stage.grasp(side, name, part).kind == "hook"
     stage.follow(side, name, part, to, seconds, upright, HOOK_ANCHOR if hooked else None)
-    palm = stage.wrists[side].axes[:, 2]
-    stage.retreat(side, -0.05 * palm + shift(0, -0.02, 0.03))
+    stage.retreat(side)
 
 
-def _mover(opens: bool, upright: float = 0.0) -> Act:
-    """An act that takes hold of a part, opens or closes it, and lets go."""
+def _mover(opens: tuple[float, float], upright: float = 0.0) -> Act:
+    """An act that takes hold of a part, moves it to a share between two, and lets go."""
 
     def play(stage: Stage, action: Action, rng: np.random.Generator) -> None:
-        _drive(stage, action, float(rng.uniform(0.65, 1.0)) if opens else 0.0, 0.9, upright)
+        _drive(stage, action, float(rng.uniform(*opens)), 0.9, upright)
 
     return play
 
 
-def _opener(name: str, phrases: Sequence[str], base: str, kinds: Sequence[str], upright: float = 0.0) -> None:
-    verb(name, phrases, base, kinds, fails=True, opens=True, ready=_shut)(_mover(True, upright))
+def _opener(
+    name: str,
+    phrases: Sequence[str],
+    base: str,
+    kinds: Sequence[str],
+    upright: float,
+    shares: tuple[float, float] = (0.65, 1.0),
+) -> None:
+    verb(name, phrases, base, kinds, fails=True, opens=True, ready=_shut)(_mover(shares, upright))
 
 
-_opener("open drawer", ("opens {o}", "pulls {o} open"), "open {o}", ("drawer",))
-_opener("open door", ("opens {o}", "opens the door of {o}"), "open {o}", ("cupboard",), 0.6)
-_opener("open lid", ("opens {o}", "lifts the lid of {o}"), "open {o}", ("chest", "laptop"), 0.75)
-_opener("turn on", ("turns on {o}", "opens {o}"), "turn on {o}", ("faucet",), 0.5)
+_opener("open drawer", ("opens {o}", "pulls {o} open"), "open {o}", ("drawer",), 0.0)
+_opener("open door", ("opens {o}", "opens the door of {o}"), "open {o}", ("cupboard",), 0.6, (0.45, 0.6))
+_opener("open lid", ("opens {o}", "lifts the lid of {o}"), "open {o}", ("chest",), 0.5)
+_opener("turn on", ("turns on {o}", "opens {o}"), "turn on {o}", ("faucet",), 0.3)
 verb(
     "turn off",
     ("turns off {o}", "closes {o}"),
@@ -76,7 +82,7 @@ verb(
     fails=True,
     opens=False,
     ready=_open,
-)(_mover(False, 0.5))
+)(_mover((0.0, 0.0), 0.3))
 
 
 @verb("close drawer", ("closes {o}", "pushes {o} shut"), "close {o}", ("drawer",), opens=False, ready=_open)

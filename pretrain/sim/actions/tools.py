@@ -13,6 +13,7 @@ from pretrain.sim.motion import Infeasible, Move, Stage
 from pretrain.sim.poses import Pose, level, minimum_jerk, pose, shift, unit, waves, with_at
 from pretrain.sim.shapes import UPRIGHT, Array, Z, cross, turned, vec
 
+_OUTMOST = 0.16  # metres aside, where there is room in the picture for a hand that pours from further out
 _BEATS_BEND = np.deg2rad(60.0)  # between hand and forearm, at most, of one who hammers
 
 
@@ -29,7 +30,7 @@ def _wipe(stage: Stage, action: Action, rng: np.random.Generator) -> None:
     now = stage.body_pose(name)
     stage.carry(side, stage.hand_for(side, with_at(now, place)), 0.04)
     wrist = stage.wrists[side]
-    size, times = float(rng.uniform(0.025, 0.05)), int(rng.integers(2, 4))
+    size, times = float(rng.uniform(0.035, 0.06)), int(rng.integers(2, 4))
     across = waves(size, times)
     stage.play(0.6 * times, {side: Move(lambda u: wrist.moved((across(u), 0, 0)))})
 
@@ -48,6 +49,8 @@ def _pour(stage: Stage, action: Action, rng: np.random.Generator) -> None:
     spot = stage.scene.objects[target].design.root.spot("inside")
     vessel = stage.body_pose(target)
     mouth = vessel.point(spot.position) + shift(0, 0, spot.depth)
+    if -inwards(side) * mouth[0] > _OUTMOST:
+        raise Infeasible("it would be poured out of sight")
     tall = stage.scene.objects[name].design.height
     rim = radius(stage, name)
     away = shift(-inwards(side), 0, 0)
@@ -106,7 +109,7 @@ def _stir(stage: Stage, action: Action, rng: np.random.Generator) -> None:
         return wrist.moved((size * np.cos(angle), size * np.sin(angle), 0))
 
     stage.play(0.55 * times, {side: Move(round_)})
-    stage.glide(side, wrist.moved((0, -0.03, 0.12)), 0.5)
+    stage.glide(side, wrist.moved((0, -0.03, 0.09)), 0.5)
 
 
 def _striking(now: Pose) -> Pose:

@@ -23,7 +23,7 @@ Handed = Literal["left", "right", "both"]
 Speed = Literal["slow", "normal", "fast"]
 Outcome = Literal["success", "slips", "misses", "aborts"]
 
-PACES: Mapping[Speed, float] = {"slow": 1.5, "normal": 1.0, "fast": 0.7}
+PACES: Mapping[Speed, float] = {"slow": 1.2, "normal": 0.8, "fast": 0.6}
 """By which durations are multiplied."""
 FAILURES: Mapping[Outcome, float] = {"slips": 0.04, "misses": 0.04, "aborts": 0.04}
 """Share of the actions that fail in each way, of verbs that begin with a grasp."""

@@ -242,7 +242,7 @@ def test_meshes_are_closed_and_face_outwards(mesh: object) -> None:
 
 
 def test_wrong_names_are_answered_with_the_right_ones() -> None:
-    with pytest.raises(ValueError, match="no kind of object is called 'whale'; choose from cup, mug"):
+    with pytest.raises(ValueError, match="no kind of object is called 'whale'; choose from apple, pear"):
         design("whale", "red", 0)
     with pytest.raises(ValueError, match="no lemon is blue; choose from yellow"):
         design("lemon", "blue", 0)

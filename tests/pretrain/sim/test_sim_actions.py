@@ -8,9 +8,10 @@ import pytest
 
 from pretrain.sim.actions import FAILURES, PACES, VERBS, Action, kinds_of_verbs, narration
 from pretrain.sim.clip import Plan, plan
+from pretrain.sim.grasping import DEEPEST
 from pretrain.sim.hand import SIDES
 from pretrain.sim.library import KINDS
-from pretrain.sim.motion import DEEPEST, Infeasible
+from pretrain.sim.motion import Infeasible
 
 ACTION = Action("pick up", "left", "action 0", "cup", "red", "", "", "", "", "normal", "success", 3)
 
@@ -101,6 +102,18 @@ def test_directions_are_the_wearers(verb: str, direction: str, axis: int, sign: 
     assert sign * moved[axis] > 0.04
     assert abs(moved[1 - axis]) < 0.02
     assert abs(moved[2]) < 0.003
+
+
+def test_pushed_off_centre_a_thing_turns() -> None:
+    yaws = []
+    for seed in range(6):
+        made, number = first("push", range(6 * seed, 6 * seed + 40))
+        segment = made.segments[number]
+        qpos = made.stage.scene.objects[segment.action.name].parts[""].qpos
+        start, end = (made.stage.frames[round(time * 30) - 1].qpos for time in (segment.start, segment.end))
+        yaws.append(2 * np.arccos(min(1.0, abs(start[qpos + 3 : qpos + 7] @ end[qpos + 3 : qpos + 7]))))
+    assert max(yaws) > 0.05
+    assert max(yaws) < 0.5, "a little"
 
 
 def test_what_is_picked_up_is_held_above_the_table() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain.sim.clip import COMBINATIONS, plan, verbs_of
+from pretrain.sim.clip import plan
+from pretrain.sim.draws import COMBINATIONS, verbs_of
 from pretrain.sim.hand import KEYPOINTS
 from pretrain.sim.motion import DEEPEST, FPS, Infeasible
 from pretrain.sim.splits import SPLITS, Split

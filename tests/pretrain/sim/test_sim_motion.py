@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretrain.sim.hand import SHAPES, SIDES, Side, add_hand
 from pretrain.sim.arms import rest
-from pretrain.sim.grasping import DEEPEST, touching
+from pretrain.sim.grasping import DEEPEST, HOOK_ANCHOR, touching
+from pretrain.sim.hand import SHAPES, SIDES, Side, add_hand
 from pretrain.sim.motion import FPS, TOUCH, Infeasible, Move, Stage
-from pretrain.sim.poses import Pose, curve, eased, level, minimum_jerk, pose, straight, swung, waves
+from pretrain.sim.poses import Pose, between, curve, eased, level, minimum_jerk, pose, straight, swung, waves
 from pretrain.sim.scene import Wanted, Zone, sample_recipe
 
 A = pose((0.1, 0.0, 0.2), (0, 1, 0), (0, 0, -1))
@@ -145,9 +145,11 @@ def test_contact_agrees_with_the_distance_between_the_geoms() -> None:
 def test_movements_into_the_table_are_infeasible_and_can_be_taken_back() -> None:
     stage = staged("block", 1)
     before = stage.mark()
+    stage.wait(0.2)
     with pytest.raises(Infeasible, match=r"a hand is .* mm inside something"):
         stage.glide("right", Pose(np.array([0.2, 0.2, 0.0]), rest("right").turn), 0.5)
     assert stage.frames
+    assert stage.wrists["right"].at != pytest.approx(rest("right").at)
     stage.rewind(before)
     assert not stage.frames
     assert stage.wrists["right"].at == pytest.approx(rest("right").at)
@@ -167,3 +169,28 @@ def test_a_hand_that_passes_its_object_says_so() -> None:
     stage = staged("block", 1)
     with pytest.raises(Infeasible, match="the right hand passes action 0"):
         stage.advance("right", rest("right"), SHAPES["flat"], (0, -1, 0), "action 0")
+
+
+def test_hands_do_not_pass_through_each_other() -> None:
+    stage = staged("block", 1)
+    with pytest.raises(Infeasible, match="the hands are in each other"):
+        stage.glide("right", Pose(rest("left").at, rest("right").turn), 0.5)
+
+
+def test_a_hand_pivots_about_the_bar_of_a_door() -> None:
+    stage, side = grasped("cupboard", "door")
+    door = stage.body_pose("action 0", "door")
+    bar = door.inverse().point(stage.wrists[side].point(HOOK_ANCHOR))
+    stage.follow(side, "action 0", "door", 0.4, 0.8, 0.6, HOOK_ANCHOR)
+    for_now = stage.body_pose("action 0", "door").point(bar)
+    assert stage.wrists[side].point(HOOK_ANCHOR) == pytest.approx(for_now, abs=1e-6)
+    touched = [frame.touched[SIDES.index(side), 0] for frame in stage.frames[-24:]]
+    assert np.mean(touched) > 0.9, "it holds the bar all the way"
+
+
+@pytest.mark.parametrize(("angle", "share"), [(0.3, 0.5), (-0.3, 1.0)])
+def test_between_goes_the_shorter_way_at_even_speed(angle: float, share: float) -> None:
+    start, end = level((0, 0, 0), 0.0).turn, level((0, 0, 0), angle).turn
+    for sign in (1.0, -1.0):
+        made = between(start, sign * end, share)
+        assert abs(made @ level((0, 0, 0), angle * share).turn) == pytest.approx(1.0)

@@ -1,0 +1,1 @@
+"""Training of EgoVideo in two stages: network, losses, optimiser, loop, checkpoints, evaluation."""

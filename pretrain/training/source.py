@@ -1,0 +1,75 @@
+"""The data of a run, found and checked before anything is trained on them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pretrain.data.motion import TrackStore
+from pretrain.data.narrations import Narrated, Narrations, read_narrations
+from pretrain.training.config import TrainConfig
+
+_logger = logging.getLogger(__name__)
+
+_HOD_CSV = "hod.csv"
+_SPLIT = "split"
+_PICKED = 1  # part of a seed: which validation rows are taken, if not all
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a run trains on and is evaluated on.
+
+    Attributes:
+        training: rows.
+        validation: rows, at most as many as are evaluated; empty where there are none.
+        tracks: of all rows of the CSV, where a loss wants them.
+    """
+
+    training: Narrations
+    validation: list[Narrated]
+    tracks: TrackStore | None
+
+
+def open_source(config: TrainConfig) -> Source:
+    """Open the data that the settings name.
+
+    Of a CSV with a column `split`, rows with `train` are trained on and those with `validation` are held out;
+    of another, all rows are trained on, and without `validation_csv` nothing is evaluated.
+
+    Raises:
+        ValueError: a CSV that cannot be used, too few rows for one batch, or tracks that do not belong to it.
+    """
+    data = Path(config.data)
+    name = config.csv or (_HOD_CSV if (data / _HOD_CSV).is_file() else None)
+    rows = read_narrations(data, name, config.layout)
+    if rows.rejected:
+        row, reason = rows.rejected[0]
+        _logger.warning("left out %d bad rows; row %d %s", len(rows.rejected), row, reason)
+    split = _SPLIT in rows.columns
+    training = rows.where(split="train") if split else rows
+    if len(training) < config.batch:
+        raise ValueError(f"batch={config.batch} is more than the {len(training)} rows to train on")
+    tracks = None
+    if config.losses.need_tracks:
+        tracks = TrackStore(data / "tracks.zarr")
+        tracks.check(len(rows) + len(rows.rejected))
+    return Source(training, _validation(config, rows), tracks)
+
+
+def _validation(config: TrainConfig, rows: Narrations) -> list[Narrated]:
+    try:
+        if config.validation_csv is not None:
+            rows = read_narrations(Path(config.data), config.validation_csv, config.layout)
+        else:
+            rows = rows.where(split="validation")
+    except ValueError as error:
+        if config.validation_csv is not None:
+            raise
+        _logger.warning("nothing is evaluated, for there are no rows with split=validation: %s", error)
+        return []
+    picked = np.random.default_rng([config.seed, _PICKED]).permutation(len(rows))[: config.evaluate_clips]
+    return [rows[int(place)] for place in sorted(picked)]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_runs import settings
+
+from pretrain.training.source import open_source
+
+
+def with_splits(films: Path, to: Path, splits: list[str]) -> Path:
+    shutil.copytree(films, to)
+    header, *rows = (to / "hod.csv").read_text().splitlines()
+    lines = [f"{header},split", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    (to / "hod.csv").write_text("\n".join(lines) + "\n")
+    return to
+
+
+def test_splits_are_kept_apart(films: Path, tmp_path: Path) -> None:
+    data = with_splits(films, tmp_path / "data", ["train"] * 10 + ["validation"] * 4 + ["test"] * 2)
+    source = open_source(settings(data, tmp_path, losses__boxes=1))
+    assert [narrated.row for narrated in source.training] == list(range(10))
+    assert [narrated.row for narrated in source.validation] == [10, 11, 12, 13]
+    assert source.tracks is not None
+    few = open_source(settings(data, tmp_path, evaluate_clips=2)).validation
+    assert few == open_source(settings(data, tmp_path, evaluate_clips=2)).validation
+    assert len(few) == 2
+
+
+def test_without_validation_rows_it_says_so(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for data in (films, with_splits(films, tmp_path / "data", ["train"] * 16)):
+        caplog.clear()
+        source = open_source(settings(data, tmp_path))
+        assert (len(source.training), source.validation, source.tracks) == (16, [], None)
+        assert "nothing is evaluated" in caplog.text
+    assert len(open_source(settings(films, tmp_path, validation_csv="hod.csv")).validation) == 16
+
+
+def test_without_training_rows_it_fails(films: Path, tmp_path: Path) -> None:
+    data = with_splits(films, tmp_path / "data", ["test"] * 16)
+    with pytest.raises(ValueError, match="unknown value of split 'train'"):
+        open_source(settings(data, tmp_path))

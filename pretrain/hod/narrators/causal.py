@@ -111,6 +111,8 @@ def load_model(folder: str, settings: Settings) -> tuple[Any, Any]:
     Raises:
         NarratorError: they cannot be loaded, or torch has no such type.
     """
+    if settings.device == "cpu":
+        torch.set_num_threads(1)  # several wait actively, which beside other work costs a factor of ten
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):  # a name that is something else in torch, or nothing
         raise NarratorError(f"dtype={settings.dtype} is no type of torch; try bfloat16 or float32")

@@ -15,7 +15,7 @@ from pretrain.training.config import TrainConfig
 _logger = logging.getLogger(__name__)
 
 _HOD_CSV = "hod.csv"
-_SPLIT = "split"
+_SPLIT, _ACCEPTED = "split", "accepted"
 _PICKED = 1  # part of a seed: which validation rows are taken, if not all
 
 
@@ -38,7 +38,8 @@ def open_source(config: TrainConfig) -> Source:
     """Open the data that the settings name.
 
     Of a CSV with a column `split`, rows with `train` are trained on and those with `validation` are held out;
-    of another, all rows are trained on, and without `validation_csv` nothing is evaluated.
+    of another, all rows are trained on, and without `validation_csv` nothing is evaluated. Of a CSV with a
+    column `accepted`, as HOD data have, only accepted rows are trained on.
 
     Raises:
         ValueError: a CSV that cannot be used, too few rows for one batch, or tracks that do not belong to it.
@@ -51,6 +52,8 @@ def open_source(config: TrainConfig) -> Source:
         _logger.warning("left out %d bad rows; row %d %s", len(rows.rejected), row, reason)
     split = _SPLIT in rows.columns
     training = rows.where(split="train") if split else rows
+    if _ACCEPTED in rows.columns:
+        training = training.where(accepted="1")
     if len(training) < config.batch:
         raise ValueError(f"batch={config.batch} is more than the {len(training)} rows to train on")
     tracks = None

@@ -9,10 +9,10 @@ from tiny_runs import settings
 from pretrain.training.source import open_source
 
 
-def with_splits(films: Path, to: Path, splits: list[str]) -> Path:
+def with_splits(films: Path, to: Path, splits: list[str], column: str = "split") -> Path:
     shutil.copytree(films, to)
     header, *rows = (to / "hod.csv").read_text().splitlines()
-    lines = [f"{header},split", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    lines = [f"{header},{column}", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
     (to / "hod.csv").write_text("\n".join(lines) + "\n")
     return to
 
@@ -26,6 +26,11 @@ def test_splits_are_kept_apart(films: Path, tmp_path: Path) -> None:
     few = open_source(settings(data, tmp_path, evaluate_clips=2)).validation
     assert few == open_source(settings(data, tmp_path, evaluate_clips=2)).validation
     assert len(few) == 2
+
+
+def test_rows_that_are_not_accepted_are_not_trained_on(films: Path, tmp_path: Path) -> None:
+    data = with_splits(films, tmp_path / "data", ["1"] * 12 + ["0"] * 4, column="accepted")
+    assert [narrated.row for narrated in open_source(settings(data, tmp_path)).training] == list(range(12))
 
 
 def test_without_validation_rows_it_says_so(

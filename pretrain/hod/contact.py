@@ -82,7 +82,7 @@ def find_contact(frames: Pictures, detections: Detections, options: ContactOptio
         frames: (F, H, W, 3) uint8 RGB.
         detections: hands of the F frames; objects, if a detector found some, lend their boxes and names to
             the regions that move inside them. Hands whose contact is known already keep it, and objects that
-            have holders stay as they are.
+            have holders stay as they are; where all hands are known nothing is looked for.
         options: settings.
 
     Returns:
@@ -94,7 +94,8 @@ def find_contact(frames: Pictures, detections: Detections, options: ContactOptio
     """
     if len(frames) != len(detections):
         raise ValueError(f"contact wants the {len(detections)} frames of the detections; got {len(frames)}")
-    if len(frames) < _LEAST_FRAMES or not any(detections.hands):
+    unknown = any(math.isnan(hand.contact) for hands in detections.hands for hand in hands)
+    if len(frames) < _LEAST_FRAMES or not unknown:
         return detections
     scene = _Scene(_small(frames), detections.hands, options)
     regions = [scene.regions(frame) for frame in range(len(frames))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -22,7 +23,7 @@ def each(
 
     Args:
         function: can be pickled, as its results can.
-        items: any number, in whose order the results come.
+        items: any number; results come as they are made.
         workers: processes; Ray decides for itself how many its machines bear.
         engine: `local` or `ray`.
         timeout: seconds after which an item's process is given up, on this machine.
@@ -42,8 +43,9 @@ def in_processes(
     context = multiprocessing.get_context("spawn")  # a fork would share graphics drivers and threads
     pool = ProcessPool(max_workers=workers, initializer=_start_worker, context=context)
     try:
-        futures = [(item, pool.schedule(function, args=[item], timeout=timeout)) for item in items]
-        for item, future in futures:
+        futures = {pool.schedule(function, args=[item], timeout=timeout): item for item in items}
+        for future in as_completed(futures):
+            item = futures[future]
             try:
                 yield item, future.result()
             except ProcessExpired as error:
@@ -78,11 +80,8 @@ def on_ray(
     rows = ray.data.from_items(
         [{"item": place} for place in range(len(items))], override_num_blocks=max(len(items), 1)
     )
-    made: dict[int, Made | Exception] = {}
     for row in rows.map(guarded).iter_rows():
-        made[int(row["place"])] = row["made"]
-    for place, item in enumerate(items):
-        yield item, made[place]
+        yield items[int(row["place"])], row["made"]
 
 
 def _start_worker() -> None:

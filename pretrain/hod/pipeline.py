@@ -124,8 +124,10 @@ def _find_tracks(plan: Plan, shards: list[Shard]) -> Iterator[Shard]:
         if isinstance(made, Exception):
             _logger.warning("rows %d to %d are done one by one (%s)", shard.start, shard.stop - 1, made)
             rows = range(shard.start, shard.stop)
-            found = each(plan.tracks.tracks_of, rows, plan.workers, plan.engine, _ROW_SECONDS)
-            outcomes = [str(one) if isinstance(one, Exception) else one for _, one in found]
+            found = dict(each(plan.tracks.tracks_of, rows, plan.workers, plan.engine, _ROW_SECONDS))
+            outcomes = [
+                str(one) if isinstance(one, Exception) else one for one in (found[row] for row in rows)
+            ]
             plan.tracks.write(shard, outcomes)
         yield shard
 

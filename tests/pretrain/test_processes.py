@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pretrain.processes import each, in_processes
+from pretrain.processes import ENGINES, each, in_processes
 
 
 def fragile(item: int) -> int:
@@ -48,12 +48,8 @@ def tripled(item: int) -> int:
 
 @pytest.mark.slow
 def test_ray_gives_the_same_as_processes_of_this_machine() -> None:
-    there = [
-        (item, made if isinstance(made, int) else str(made))
-        for item, made in each(tripled, range(4), 1, "ray", 60)
-    ]
-    here = [
-        (item, made if isinstance(made, int) else str(made))
-        for item, made in each(tripled, range(4), 1, "local", 60)
-    ]
-    assert there == here == [(0, 0), (1, "one"), (2, 6), (3, 9)]
+    found = {}
+    for engine in ENGINES:
+        made = each(tripled, range(4), 1, engine, 60)
+        found[engine] = {item: one if isinstance(one, int) else str(one) for item, one in made}
+    assert found["ray"] == found["local"] == {0: 0, 1: "one", 2: 6, 3: 9}

@@ -38,6 +38,7 @@ tables: setup
 	$(PYTHON) -m robot_eval out=runs/table_none
 	$(PYTHON) -m robot_eval encoders=[oracle] out=runs/table_oracle
 	$(PYTHON) -m robot_eval variation=train demos=50 out=runs/table_varied
+	$(PYTHON) -m robot_eval encoders=[oracle] variation=train demos=50 out=runs/table_varied_oracle
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

@@ -20,6 +20,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _captured_streams_stay_open() -> Iterator[None]:
+    """absl logs to the stream of its import, pytest's here, and closes it when Hydra sets up its logs."""
+    yield
+    if "absl.logging" in sys.modules:
+        sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 @pytest.fixture(scope="module")
 def open_env() -> Iterator[Callable[..., RobotEnv]]:
     """Makes Meta-World environments of 64 px pictures, closed at the end of the module."""

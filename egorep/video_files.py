@@ -48,8 +48,10 @@ def write_mp4(
         replacing(path) as temporary,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
-        # One thread: callers that are in a hurry write several videos at once.
-        options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every), "threads": "1"}
+        options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every)}
+        # One thread: callers in a hurry write several videos at once. Without `cpu-independent` x264 makes one
+        # video now and another then of the same frames.
+        options |= {"threads": "1", "x264-params": "cpu-independent=1"}
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.pix_fmt = "yuv420p"
         stream.height, stream.width = even.shape[1:3]

@@ -84,3 +84,10 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch:
         write_mp4(path, moving_square(4), fps=20)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_frames_make_the_same_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 14, 14, 3), np.uint8)
+    frames = noise.repeat(16, axis=1).repeat(16, axis=2)
+    files = {write_mp4(tmp_path / "a.mp4", frames, preset="veryfast", crf=20).read_bytes() for _ in range(6)}
+    assert len(files) == 1

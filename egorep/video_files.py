@@ -49,8 +49,8 @@ def write_mp4(
         av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
         options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every)}
-        # One thread: callers in a hurry write several videos at once. Without `cpu-independent` x264 makes one
-        # video now and another then of the same frames.
+        # One thread: callers in a hurry write several videos at once. Without `cpu-independent` x264 makes
+        # different files of the same frames.
         options |= {"threads": "1", "x264-params": "cpu-independent=1"}
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.pix_fmt = "yuv420p"

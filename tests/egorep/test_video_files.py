@@ -86,6 +86,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_the_same_frames_make_the_same_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 14, 14, 3), np.uint8)
     frames = noise.repeat(16, axis=1).repeat(16, axis=2)

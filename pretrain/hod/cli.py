@@ -97,10 +97,8 @@ def _plan(settings: HodConfig) -> Plan:
     from pretrain.data.narrations import read_narrations
     from pretrain.hod.check import CheckSettings
     from pretrain.hod.contact import ContactOptions
-    from pretrain.hod.detectors import load_detector
     from pretrain.hod.motion import MotionSettings
     from pretrain.hod.narrate import NarrateSettings
-    from pretrain.hod.narrators import load_narrator
     from pretrain.hod.pipeline import Plan
     from pretrain.hod.stages import NarrateStage, TrackStage
     from pretrain.hod.tracking import TrackingOptions
@@ -113,11 +111,9 @@ def _plan(settings: HodConfig) -> Plan:
     options = dict(settings.detector_options or {})
     if settings.detector == "groundtruth":
         options.setdefault("data", settings.data)
-    load_detector(settings.detector, **options)
     telling = dict(settings.narrator_options or {})
-    load_narrator(settings.narrator, **telling)
     check = CheckSettings(**{**settings.check, "required": tuple(settings.check["required"])})
-    out = writable_folder("out", settings.out)
+    out = Path(settings.out)
     tracks = TrackStage(
         out / "stages",
         narrations,
@@ -134,6 +130,9 @@ def _plan(settings: HodConfig) -> Plan:
         MotionSettings(**settings.motion),
         NarrateSettings(settings.attempts, check),
     )
+    tracks.load()
+    narrate.load()
+    writable_folder("out", settings.out)
     rows = min(len(narrations), settings.limit or len(narrations))
     workers = settings.workers or os.cpu_count() or 1
     return Plan(

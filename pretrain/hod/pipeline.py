@@ -109,13 +109,13 @@ def _do(
     stage: Callable[[list[Shard]], Iterator[Shard]],
 ) -> None:
     missing = [shard for shard in plan.shards if not path(shard).is_file()]
-    todo = sum(shard.stop - shard.start for shard in missing)
+    rows = sum(shard.stop - shard.start for shard in missing)
     began = time.perf_counter()
-    with tqdm(total=plan.rows, initial=plan.rows - todo, unit="clip", desc=name) as bar:
+    with tqdm(total=plan.rows, initial=plan.rows - rows, unit="clip", desc=name) as bar:
         for shard in stage(missing):
             bar.update(shard.stop - shard.start)
-    if todo:
-        rates[name] = todo / (time.perf_counter() - began)
+    if rows:
+        rates[name] = rows / (time.perf_counter() - began)
 
 
 def _find_tracks(plan: Plan, shards: list[Shard]) -> Iterator[Shard]:

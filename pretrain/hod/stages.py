@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ VERSION = 1
 
 _SIDE = 480  # pixels of the shorter side that detectors see at most: full HD is slower and no better
 
-ARRAYS = ("seconds", "boxes", "scores", "interpolated", "keypoints", "contact")
-"""Fields of `Tracks`, as they are stored."""
+ARRAYS = tuple(field.name for field in fields(Tracks))
+"""The arrays of `Tracks`, which are stored under their names."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ class TrackStage:
             }
         )
 
+    def load(self) -> Detector:
+        """The detector, loaded once in a process; errors as of `load_detector`."""
+        return _detector(self.detector, json.dumps(dict(self.options), default=str))
+
     def path(self, shard: Shard) -> Path:
         """The shard's file."""
         return self.folder / f"tracks-{self.key}" / f"{shard.name}.npz"
@@ -104,7 +108,7 @@ class TrackStage:
             seconds = sample_instants(start, end, self.frames)
             frames = _not_too_large(read_frames(narrated.path, seconds))
             clip = ClipFrames(frames, seconds, narrated.video_id)
-            detections = _detector(self.detector, json.dumps(dict(self.options), default=str)).detect(clip)
+            detections = self.load().detect(clip)
             return track(find_contact(frames, detections, self.contact), seconds, self.tracking)
         except ValueError as error:  # unreadable videos and clips that a detector cannot answer
             return str(error)
@@ -166,6 +170,10 @@ class NarrateStage:
             }
         )
 
+    def load(self) -> Narrator:
+        """The narrator, loaded once in a process; errors as of `load_narrator`."""
+        return _narrator(self.narrator, json.dumps(dict(self.options)))
+
     def path(self, shard: Shard) -> Path:
         """The shard's file."""
         return self.tracks.folder / f"narrations-{self.key}" / f"{shard.name}.json"
@@ -178,9 +186,7 @@ class NarrateStage:
         rows = [row for row in tracks if row not in silent]
         requests = [self._request(narrated[row], tracks[row]) for row in rows]
         counts = NarrationCounts()
-        made = narrate_checked(
-            requests, _narrator(self.narrator, json.dumps(dict(self.options))), self.narrate, counts
-        )
+        made = narrate_checked(requests, self.load(), self.narrate, counts)
         captions = {
             row: {
                 "caption": one.text,

@@ -19,7 +19,7 @@ from pretrain.sim.truth import Floats, Truth
 
 _SEEN = 25  # pixels of skin or of an object that make it visible
 _SCENERY = 2  # group of what is drawn and never stands before hands or objects
-_OWN, _LEFT, _RIGHT, _FIRST = 0, 1, 2, 3  # owners of pixels: nobody, the hands, the first object
+_NOBODY, _LEFT, _RIGHT, _FIRST = 0, 1, 2, 3  # owners of pixels: nobody, the hands, the first object
 _GEOM, _SKIN = int(mujoco.mjtObj.mjOBJ_GEOM), int(mujoco.mjtObj.mjOBJ_SKIN)
 _AS_NUMBERS = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
 
@@ -157,7 +157,7 @@ class _Canvas:
 def _owners_of_parts(stage: Stage) -> tuple[Pixels, Pixels]:
     """Owner of each geom, and of each skin."""
     model = stage.scene.model
-    geoms, skins = np.full(model.ngeom, _OWN, np.uint8), np.full(model.nskin, _OWN, np.uint8)
+    geoms, skins = np.full(model.ngeom, _NOBODY, np.uint8), np.full(model.nskin, _NOBODY, np.uint8)
     for owner, side in zip((_LEFT, _RIGHT), SIDES, strict=True):
         skins[stage.hands[side].skin] = owner
     for owner, name in enumerate(stage.names, _FIRST):

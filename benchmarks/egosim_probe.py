@@ -21,6 +21,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
 from egorep import load_encoder
+from egorep.intervals import wilson
 from pretrain.data.clips import read_clip
 from pretrain.data.narrations import Narrated, read_narrations
 
@@ -77,10 +78,8 @@ def accuracy(inputs: dict[str, np.ndarray], classes: dict[str, np.ndarray]) -> t
 
 def interval(right: int, total: int) -> str:
     """A share with its 95 % Wilson interval."""
-    z, share = 1.96, right / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return f"{share:.2f} [{centre - half:.2f}, {centre + half:.2f}] ({total})"
+    share, low, high = wilson(right / total, total)
+    return f"{share:.2f} [{low:.2f}, {high:.2f}] ({total})"
 
 
 def main() -> None:

@@ -14,25 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from egorep.intervals import Interval, mean_interval, wilson
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
 _BLOCK = 512  # queries ranked at a time: the test set of EK-100 has 9,668 x 3,842 pairs
 _RESAMPLES = 1000
-
-
-class Interval(NamedTuple):
-    """An estimate with the two ends of its 95 % confidence interval."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 # Multi-instance retrieval
@@ -187,11 +180,7 @@ def mean_class_accuracy(hits: npt.NDArray[np.bool_], labels: Ints) -> Interval:
     rates = [accuracy(hits[labels == label]) for label in np.unique(labels)]
     if not rates:
         return Interval(math.nan, math.nan, math.nan)
-    estimate, low, high = np.array(rates).T
-    mean = float(estimate.mean())
-    below = float(np.sqrt(((estimate - low) ** 2).sum())) / len(rates)
-    above = float(np.sqrt(((high - estimate) ** 2).sum())) / len(rates)
-    return Interval(mean, max(0.0, mean - below), min(1.0, mean + above))
+    return mean_interval(rates)
 
 
 def choice_credit(scores: Sequence[float], answer: int) -> float:
@@ -206,13 +195,9 @@ def accuracy(hits: npt.ArrayLike) -> Interval:
     It takes the items as independent. Clips of one video are less than that, so it is rather too narrow.
     """
     values = np.asarray(hits, np.float64)
-    size = len(values)
-    if not size:
+    if not len(values):
         return Interval(math.nan, math.nan, math.nan)
-    rate, z2 = float(values.mean()), NormalDist().inv_cdf(0.975) ** 2
-    centre = (rate + z2 / (2 * size)) / (1 + z2 / size)
-    half = math.sqrt(z2 * (rate * (1 - rate) / size + z2 / (4 * size**2))) / (1 + z2 / size)
-    return Interval(rate, max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half)))
+    return wilson(float(values.mean()), len(values))
 
 
 def bootstrap(values: Floats, statistic: Callable[[Floats], Floats] | None = None, seed: int = 0) -> Interval:

@@ -13,8 +13,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from egorep.intervals import Interval, mean_interval
 from robot_eval.comparison import ALL_TASKS, CONDITION, compare, paired_difference, successes
-from robot_eval.intervals import Difference, Interval, cluster_wilson, expected_best, holm, mean_interval
+from robot_eval.intervals import Difference, cluster_wilson, expected_best, holm
 
 __all__ = [
     "ALL_TASKS",

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from egorep.intervals import Interval
 from pretrain import metrics
 from pretrain.data.narrations import Narrated
-from pretrain.metrics import Floats, Interval
+from pretrain.metrics import Floats
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 from synthetic_results import RATES, make_row, make_run, with_outcomes
 
-from robot_eval.intervals import cluster_difference, effective_size, mcnemar, mean_difference, mean_interval
+from egorep.intervals import mean_interval
+from robot_eval.intervals import cluster_difference, effective_size, mcnemar, mean_difference
 from robot_eval.results import frame_of
 from robot_eval.stats import (
     ALL_TASKS,

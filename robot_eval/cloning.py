@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from egorep.files import replacing
 from robot_eval.policies.mlp import MLPConfig, MLPPolicy
 
 
@@ -140,9 +141,8 @@ def clone(
 def save_policy(path: Path, policy: MLPPolicy, metadata: dict[str, Any]) -> None:
     """Write a policy with its normaliser, atomically; `metadata` is stored beside the weights as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(policy.state_dict(), temporary, metadata={"egorep": json.dumps(metadata, sort_keys=True)})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(policy.state_dict(), temporary, metadata={"egorep": json.dumps(metadata, sort_keys=True)})
 
 
 def load_policy(path: Path) -> tuple[MLPPolicy, dict[str, Any]]:

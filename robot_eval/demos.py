@@ -28,6 +28,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from egorep.cache import frames_fingerprint
+from egorep.files import replacing
 from robot_eval.environment import EnvSettings
 from robot_eval.render import PICTURES_VERSION
 from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
@@ -230,10 +231,8 @@ class _Collection:
         if trajectory is None:
             (self._parts / f"{seed}.failed").touch()
         else:
-            temporary = self._parts / f"{seed}.tmp"
-            with h5py.File(temporary, "w") as file:
+            with replacing(self._parts / f"{seed}.hdf5") as temporary, h5py.File(temporary, "w") as file:
                 _write_demo(file.create_group("demo"), trajectory, self._recipe.settings.camera)
-            temporary.replace(self._parts / f"{seed}.hdf5")
         self._settle(seed, success=trajectory is not None)
         self._check_expert()
 
@@ -276,27 +275,29 @@ def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
 
 
 def _assemble(recipe: DemoRecipe, parts: Path, seeds: Sequence[int], path: Path) -> None:
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            _join(file.create_group("data"), recipe, parts, seeds)
+        _sync(temporary)
+
+
+def _join(data: h5py.Group, recipe: DemoRecipe, parts: Path, seeds: Sequence[int]) -> None:
     kept = [seed for seed in seeds if (parts / f"{seed}.hdf5").exists()]
     digest = hashlib.blake2b(digest_size=10)
-    temporary = path.with_suffix(".tmp")
     total = 0
-    with h5py.File(temporary, "w") as file:
-        data = file.create_group("data")
-        for index, seed in enumerate(kept):
-            with h5py.File(parts / f"{seed}.hdf5") as part:
-                part.copy("demo", data, name=f"demo_{index}")
-            demo = data[f"demo_{index}"]
-            total += int(demo.attrs["num_samples"])
-            digest.update(demo.attrs["fingerprint"].encode())
-            for key in ("actions", "obs/proprio", "obs/state"):
-                digest.update(demo[key][:].tobytes())
-        data.attrs["total"] = total
-        data.attrs["env_args"] = json.dumps(_robomimic_env_args(recipe))
-        data.attrs["recipe"] = json.dumps({**dataclasses.asdict(recipe), "versions": recipe.versions})
-        data.attrs["discarded"] = len(seeds) - len(kept)
-        data.attrs["fingerprint"] = digest.hexdigest()
-    _sync(temporary)
-    temporary.replace(path)
+    for index, seed in enumerate(kept):
+        with h5py.File(parts / f"{seed}.hdf5") as part:
+            part.copy("demo", data, name=f"demo_{index}")
+        demo = data[f"demo_{index}"]
+        total += int(demo.attrs["num_samples"])
+        digest.update(demo.attrs["fingerprint"].encode())
+        for key in ("actions", "obs/proprio", "obs/state"):
+            digest.update(demo[key][:].tobytes())
+    data.attrs["total"] = total
+    data.attrs["env_args"] = json.dumps(_robomimic_env_args(recipe))
+    data.attrs["recipe"] = json.dumps({**dataclasses.asdict(recipe), "versions": recipe.versions})
+    data.attrs["discarded"] = len(seeds) - len(kept)
+    data.attrs["fingerprint"] = digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

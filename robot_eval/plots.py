@@ -5,12 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from egorep.figures import styled
 from robot_eval.stats import encoder_order, overall, successes
 
 # Okabe & Ito (2008) without its yellow, which vanishes on white; then Tol's muted colours for long tables.
@@ -37,26 +35,6 @@ PALETTE = (
 # What is no picture encoder stays out of the colours: the two ends of the scale in greys.
 GREYS = {"state": "#8A8F98", "oracle": "#22262B"}
 
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#C9CED6",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E9EE",
-    "text.color": "#1B1F24",
-    "xtick.color": "#59616C",
-    "ytick.color": "#1B1F24",
-    "xtick.labelsize": 8.5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "svg.hashsalt": "egorep",  # the same results give the same bytes
-}
 _DASHES: dict[str, Literal["-", "--"]] = {"train": "-", "none": "--"}
 _WIDTH = 9.6  # inches; the page shows it at its full text width
 
@@ -83,7 +61,7 @@ def success_figure(summary: pd.DataFrame) -> Figure:
     row_height = 0.2 + 0.14 * len(conditions)
     figure, grid = _panels(len(panels), 0.75 + row_height * len(encoders))
     paint = colours(encoders)
-    with _style():
+    with styled():
         for index, (axes, (suite, task)) in enumerate(zip(grid, panels, strict=False)):
             rows = data[(data["suite"] == suite) & (data["task"] == task)]
             axes.set_title(_label(suite, task, summary), pad=6)
@@ -110,7 +88,7 @@ def curves_figure(frame: pd.DataFrame) -> Figure | None:
     during = during.assign(rate=[float(np.mean(successes(row))) for row in during.itertuples()])
     panels, paint = _tasks(during), colours(list(frame["encoder"]))
     figure, grid = _panels(len(panels), 2.35)
-    with _style():
+    with styled():
         for axes, (suite, task) in zip(grid, panels, strict=False):
             axes.set_title(_label(suite, task, during), pad=6)
             _draw_curves(axes, during[(during["suite"] == suite) & (during["task"] == task)], paint)
@@ -125,21 +103,10 @@ def curves_figure(frame: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def to_svg(figure: Figure, prefix: str) -> str:
-    """The figure as an inline SVG element whose ids start with `prefix`, so that several fit on one page."""
-    buffer = io.StringIO()
-    with _style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    svg = text[text.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-
-
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
     """The figure as PNG, on white."""
     buffer = io.BytesIO()
-    with _style():
+    with styled():
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
@@ -147,10 +114,6 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 def data_uri(kind: str, content: bytes) -> str:
     """Bytes as a `data:` URI of a media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _style() -> AbstractContextManager[None]:
-    return mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # its stub wants a literal type for the keys
 
 
 def _tasks(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -166,7 +129,7 @@ def _panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
     """A grid of `count` panels, each `height` inches; built without pyplot, so nothing stays open."""
     columns = _columns(count)
     rows = math.ceil(count / columns)
-    with _style():
+    with styled():
         spacing = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
         figure = Figure(figsize=(_WIDTH, rows * height + 0.45), layout=spacing)
         axes = [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
@@ -233,7 +196,7 @@ def _draw_curves(axes: Axes, rows: pd.DataFrame, paint: dict[str, str]) -> None:
 
 
 def _legend(figure: Figure, handles: list[Line2D]) -> None:
-    with _style():
+    with styled():
         figure.legend(
             handles=handles,
             loc="outside upper left",

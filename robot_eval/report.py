@@ -12,8 +12,9 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from egorep.figures import to_svg
 from egorep.files import replacing
-from robot_eval.plots import colours, curves_figure, data_uri, success_figure, to_png, to_svg
+from robot_eval.plots import colours, curves_figure, data_uri, success_figure, to_png
 from robot_eval.results import read_results
 from robot_eval.stats import (
     ALL_TASKS,

@@ -17,19 +17,20 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from egorep.figures import to_svg
 from egorep.files import replacing
 from egorep.names import unknown
 from pretrain.inspect.agreement import FOUND, MEASURES, Agreement, agree
 from pretrain.inspect.dataset import Clip, Dataset
 from pretrain.inspect.drawing import COLOURS, TAGS, clip_video
 from pretrain.inspect.plots import (
+    PAGE_STYLE,
     agreement_figures,
     checks_figure,
     coverage_figure,
     directions_figure,
     lengths_figure,
     quality_figure,
-    to_svg,
 )
 from pretrain.inspect.summary import Problem, Summary, one_line, spread, summarise
 
@@ -218,7 +219,7 @@ def _card(dataset: Dataset, clip: Clip, size: int) -> dict[str, Any]:
 def _chip(slot: str, verdict: str) -> tuple[str, str, str]:
     """Class, sign and words of a verdict; all that are neither ok nor wrong look alike."""
     kind = verdict if verdict in _MARKS else "unsaid"
-    return kind, _MARKS.get(verdict, _NONE), f"{slot}: {'not said' if verdict == 'unsaid' else verdict}"
+    return kind, _MARKS.get(verdict, _NONE), f"{slot}: {verdict}"
 
 
 def _agreement_words(agreement: Agreement) -> list[tuple[str, str]]:
@@ -288,7 +289,7 @@ def _plots(summary: Summary) -> list[dict[str, Any]]:
         agreed = agreement_figures(list(summary.agreements.values()))
         figures += [("Agreement of the tracks of hands with the ground truth", figure) for figure in agreed]
     return [
-        {"label": label, "svg": Markup(to_svg(figure, f"p{number}"))}  # our own SVG, not names
+        {"label": label, "svg": Markup(to_svg(figure, f"p{number}", PAGE_STYLE))}  # our own SVG, not names
         for number, (label, figure) in enumerate(figures)
     ]
 

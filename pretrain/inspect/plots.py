@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import cast
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from egorep.figures import STYLE, styled
 from pretrain.data.flip import TRACKS
 from pretrain.hod.motion import DIRECTIONS
 from pretrain.inspect.agreement import MEASURES, Agreement
@@ -28,28 +25,7 @@ PLAIN, STRONG, FAINT = "#8A93A0", "#5B4A9E", "#D3D7DE"
 VERDICT_COLOURS = {"ok": "#1E7F4B", "wrong": "#B0480B", "unsaid": FAINT}
 """Of the check's verdicts; others are drawn as what is not said."""
 
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#C9CED6",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E9EE",
-    "text.color": "#1B1F24",
-    "axes.labelcolor": "#4A525C",
-    "xtick.color": "#4A525C",
-    "ytick.color": "#1B1F24",
-    "xtick.labelsize": 8.5,
-    "xtick.major.size": 0,
-    "xtick.major.pad": 5,
-    "ytick.major.size": 0,
-    "svg.hashsalt": "egorep",  # the same data give the same bytes
-}
+PAGE_STYLE = {**STYLE, "axes.labelcolor": "#4A525C", "xtick.color": "#4A525C", "xtick.major.pad": 5}
 _SIZE = 5.2, 2.7  # inches
 _BINS = 20
 _ARROWS = "\N{RIGHTWARDS ARROW}\N{NORTH EAST ARROW}\N{UPWARDS ARROW}\N{NORTH WEST ARROW}"
@@ -59,7 +35,7 @@ _ARROWS += "\N{LEFTWARDS ARROW}\N{SOUTH WEST ARROW}\N{DOWNWARDS ARROW}\N{SOUTH E
 def coverage_figure(coverage: Coverage) -> Figure:
     """Share of the instants at which each track has a box: detected, and filled in (pale)."""
     figure, axes = _axes("Coverage: share of instants with a box")
-    with _style():
+    with styled(PAGE_STYLE):
         rows, colours = np.arange(len(TRACKS)), [COLOURS[name] for name in TRACKS]
         instants = max(coverage.instants, 1)
         detected, filled = coverage.detected / instants, coverage.filled / instants
@@ -75,7 +51,7 @@ def coverage_figure(coverage: Coverage) -> Figure:
 
 def directions_figure(directions: Mapping[str, Counter[str]]) -> Figure:
     """Which way each hand sets out, of the clips in which it moves."""
-    with _style():
+    with styled(PAGE_STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         most = max((counts[way] for counts in directions.values() for way in DIRECTIONS), default=0)
         angles = np.arange(len(DIRECTIONS)) * 2 * np.pi / len(DIRECTIONS)
@@ -98,7 +74,7 @@ def directions_figure(directions: Mapping[str, Counter[str]]) -> Figure:
 def lengths_figure(originals: Sequence[str], captions: Sequence[str]) -> Figure:
     """Words of the original narrations, and of the HOD ones where there are any."""
     figure, axes = _axes("Words of a narration")
-    with _style():
+    with styled(PAGE_STYLE):
         groups = [("original", originals, PLAIN), ("HOD", captions, STRONG)]
         counted = [(name, [len(text.split()) for text in texts], hue) for name, texts, hue in groups if texts]
         longest = max((max(words) for _, words, _ in counted), default=1)
@@ -119,7 +95,7 @@ def lengths_figure(originals: Sequence[str], captions: Sequence[str]) -> Figure:
 def quality_figure(qualities: Sequence[float], accepted: Sequence[bool | None]) -> Figure:
     """Quality of the clips, those that were accepted apart from the others."""
     figure, axes = _axes("Quality")
-    with _style():
+    with styled(PAGE_STYLE):
         names = {True: ("accepted", STRONG), False: ("not accepted", PLAIN), None: ("not judged", FAINT)}
         parts = {
             key: [value for value, said in zip(qualities, accepted, strict=True) if said is key]
@@ -142,7 +118,7 @@ def quality_figure(qualities: Sequence[float], accepted: Sequence[bool | None]) 
 def checks_figure(verdicts: Mapping[str, Counter[str]]) -> Figure:
     """Verdicts of the check on each slot, as shares of the clips."""
     figure, axes = _axes("Check of the HOD narrations")
-    with _style():
+    with styled(PAGE_STYLE):
         for row, counts in enumerate(verdicts.values()):
             left, total = 0.0, sum(counts.values())
             for kind in VERDICT_COLOURS:
@@ -164,7 +140,7 @@ def agreement_figures(agreements: Sequence[Agreement]) -> list[Figure]:
     """How clips are spread over each measure of agreement, and its mean over all instants, two by two."""
     measures, total = list(MEASURES.items()), sum(agreements, Agreement())
     figures = []
-    with _style():
+    with styled(PAGE_STYLE):
         for first in range(0, len(measures), 2):
             figure = Figure(figsize=_SIZE, layout="constrained")
             for number, (name, words) in enumerate(measures[first : first + 2]):
@@ -180,23 +156,9 @@ def agreement_figures(agreements: Sequence[Agreement]) -> list[Figure]:
     return figures
 
 
-def to_svg(figure: Figure, prefix: str) -> str:
-    """The figure as an inline SVG element whose ids start with `prefix`, so that several fit on one page."""
-    buffer = io.StringIO()
-    with _style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-
-
-def _style() -> AbstractContextManager[None]:
-    return mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # its stub wants a literal type for the keys
-
-
 def _axes(title: str) -> tuple[Figure, Axes]:
     """Built without pyplot, so nothing stays open."""
-    with _style():
+    with styled(PAGE_STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title)

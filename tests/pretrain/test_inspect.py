@@ -111,7 +111,7 @@ def make_hod(folder: Path, source: Path) -> Path:
     rows = []
     for number, row in enumerate(given):
         template, good = number % 2 == 1, number != 1
-        verdicts = {"hand": "ok" if good else "wrong", "object": "ok", "direction": "unsaid"}
+        verdicts = {"hand": "ok" if good else "wrong", "object": "ok", "direction": "not said"}
         columns = {
             "caption": f"{row['text']} with the right hand, which moves to the right.",
             "quality": f"{0.9 - 0.1 * number:.2f}" if good else "0.12",

@@ -11,8 +11,9 @@ import pytest
 from matplotlib.image import imread
 from synthetic_results import RATES, make_row, make_run, with_outcomes
 
+from egorep.figures import to_svg
 from egorep.video_files import write_mp4
-from robot_eval.plots import PALETTE, colours, curves_figure, success_figure, to_svg
+from robot_eval.plots import PALETTE, colours, curves_figure, success_figure
 from robot_eval.report import save_figure, write_report
 from robot_eval.results import EvaluationRow, ResultStore, frame_of
 from robot_eval.stats import summarise

@@ -214,7 +214,7 @@ def test_a_simulator_that_dies_is_replaced(demos: DemoSet, tmp_path: Path) -> No
             killed.append(child.pid)
             os.kill(child.pid, signal.SIGKILL)
 
-    # Multiprocessing's own helper, and what other tests left, may be among the children: only simulators serve.
+    # Multiprocessing's own helper, and what other tests left, may be among the children: not simulators.
     before = {child.pid for child in psutil.Process().children()}
     made = collect(RECIPE, tmp_path, workers=1, progress=kill_once)
     assert killed

@@ -85,6 +85,8 @@ def on_ray(
 
 
 def _start_worker() -> None:
-    # One core a worker: Mesa and numeric libraries would each take all of them.
-    for variable in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    # One core a worker: Mesa and numeric libraries would each take all of them. Of Mesa these are threads
+    # beside the one that draws, which handing pictures over to would cost more than it saves.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")

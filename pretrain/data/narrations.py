@@ -174,7 +174,10 @@ class Narrations(Sequence[Narrated]):
 
 
 def read_narrations(
-    data: Path, csv: str | Path | None = None, layout: str = "auto", column: str | None = None
+    data: Path,
+    csv: str | Path | None = None,
+    layout: str = "auto",
+    column: str | Sequence[str] | None = None,
 ) -> Narrations:
     """A data set's rows: `video_id,start_second,end_second,text` and what else its CSV has.
 
@@ -190,7 +193,7 @@ def read_narrations(
             participant_id, "videos" where there is a folder of that name, else "flat".
         column: which column the texts are taken from; None takes the first of `TEXT_COLUMNS` that is there,
             so that HOD data give HOD narrations. Of `hod.csv`, "text" takes the original ones, and the other
-            column is found in `Narrated.more`.
+            column is found in `Narrated.more`. Of several columns a row has the texts of all, in that order.
 
     Returns:
         The rows that can be used. Those that cannot are in `rejected`, each with its reason.
@@ -205,14 +208,20 @@ def read_narrations(
     source = _csv_file(data, csv)
     header = _header(source)
     columns = _Columns.of(source, header, column)
-    stamp = _stamp(source, columns.text)
-    index = _index_file(source, columns.text)
+    stamp = _stamp(source, columns.names)
+    index = _index_file(source, columns.names)
     if _load(index, stamp) is None:
         _write_index(source, index, stamp, header, columns)
     if layout == "auto":
         beside = "videos" if (data / "videos").is_dir() else "flat"
         layout = "epic" if _EPIC_COLUMN in header else beside
     return Narrations(data, index, stamp, layout, {})
+
+
+def text_columns(data: Path, csv: str | Path | None = None) -> list[str]:
+    """Those of `TEXT_COLUMNS` that a data set's CSV has, in their order; arguments and errors as above."""
+    header = _header(_csv_file(Path(data), csv))
+    return [name for name in TEXT_COLUMNS if name in header]
 
 
 @dataclass(frozen=True)
@@ -222,27 +231,28 @@ class _Columns:
     video: int
     start: int
     end: int
-    texts: int
-    text: str
+    texts: tuple[int, ...]
+    names: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: Path, header: Sequence[str], column: str | None) -> _Columns:
+    def of(cls, source: Path, header: Sequence[str], column: str | Sequence[str] | None) -> _Columns:
         if len(set(header)) < len(header):
             raise ValueError(f"{source} has a column twice: {', '.join(header)}")
-        texts = TEXT_COLUMNS if column is None else (column,)
-        found = [
-            next((name for name in names if name in header), None) for names in (_IDS, _STARTS, _ENDS, texts)
-        ]
+        asked = [TEXT_COLUMNS] if column is None else [(name,) for name in _listed(column)]
+        wanted = (_IDS, _STARTS, _ENDS, *asked)
+        found = [next((name for name in names if name in header), None) for names in wanted]
         missing = [
-            " or ".join(names)
-            for names, name in zip((_IDS, _STARTS, _ENDS, texts), found, strict=True)
-            if name is None
+            " or ".join(names) for names, name in zip(wanted, found, strict=True) if name is None
         ]
         if missing:
             raise ValueError(f"{source} wants the columns {'; '.join(missing)}; it has {', '.join(header)}")
         names = [name for name in found if name is not None]
-        video, start, end, text = (header.index(name) for name in names)
-        return cls(video, start, end, text, names[-1])
+        video, start, end, *texts = (header.index(name) for name in names)
+        return cls(video, start, end, tuple(texts), tuple(names[3:]))
+
+
+def _listed(column: str | Sequence[str]) -> Sequence[str]:
+    return [column] if isinstance(column, str) else column
 
 
 @dataclass
@@ -267,9 +277,12 @@ class _Parser:
             raise ValueError(f"starts at {start:g} s, before the video")
         if end <= start:
             raise ValueError(f"ends at {end:g} s, not after its start at {start:g} s")
-        texts = _texts(cells[self.columns.texts])
-        if not texts:
-            raise ValueError(f"{self.columns.text} is empty")
+        texts: list[str] = []
+        for name, place in zip(self.columns.names, self.columns.texts, strict=True):
+            said = _texts(cells[place])
+            if not said:
+                raise ValueError(f"{name} is empty")
+            texts += said
         first = self.seen.setdefault(hash(tuple(cells)), number)
         if first != number:
             raise ValueError(f"is the same as row {first}")
@@ -330,13 +343,14 @@ def _header(source: Path) -> list[str]:
     return [name.strip() for name in header]
 
 
-def _stamp(source: Path, text: str) -> bytes:
+def _stamp(source: Path, texts: Sequence[str]) -> bytes:
     status = source.stat()
-    return json.dumps([_FORMAT, text, status.st_size, status.st_mtime_ns]).encode()
+    return json.dumps([_FORMAT, *texts, status.st_size, status.st_mtime_ns]).encode()
 
 
-def _index_file(source: Path, text: str) -> Path:
+def _index_file(source: Path, texts: Sequence[str]) -> Path:
     """Beside the CSV; of a read-only data set in the user's folder for such files."""
+    text = "+".join(texts)
     if os.access(source.parent, os.W_OK):
         return source.with_name(f".{source.name}.{text}.arrow")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "egorep" / "narrations"
@@ -354,7 +368,7 @@ def _load(index: Path, stamp: bytes) -> Any | None:
 
 
 def _write_index(source: Path, index: Path, stamp: bytes, header: Sequence[str], columns: _Columns) -> None:
-    read = {columns.video, columns.start, columns.end, columns.texts}
+    read = {columns.video, columns.start, columns.end, *columns.texts}
     kept = [place for place in range(len(header)) if place not in read]
     types = (pa.string(), pa.float64(), pa.float64(), pa.list_(pa.string()), pa.int64(), pa.string())
     fields = [*zip(_OWN, types, strict=True), *((header[place], pa.string()) for place in kept)]

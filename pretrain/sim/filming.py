@@ -19,6 +19,7 @@ from pretrain.sim.truth import Floats, Truth
 
 _SEEN = 25  # pixels of skin or of an object that make it visible
 _SCENERY = 2  # group of what is drawn and never stands before hands or objects
+_UNSEEN = 5  # group of what is not drawn
 _NOBODY, _LEFT, _RIGHT, _FIRST = 0, 1, 2, 3  # owners of pixels: nobody, the hands, the first object
 _GEOM, _SKIN = int(mujoco.mjtObj.mjOBJ_GEOM), int(mujoco.mjtObj.mjOBJ_SKIN)
 _AS_NUMBERS = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
@@ -62,7 +63,7 @@ class Filmer:
         axes = np.empty((length, 3, 3))
         contact = np.zeros((length, 2, number), np.bool_)
         data = mujoco.MjData(scene.model)
-        canvas = _Canvas(stage)
+        canvas = _Canvas(stage, _in_view(stage, data))
         try:
             for i, frame in enumerate(played):
                 _restore(scene, data, frame)
@@ -100,14 +101,19 @@ class _Canvas:
 
     MuJoCo's own `Renderer` makes an OpenGL context for each model, and decodes segmentations for any use, in
     about the time that the drawing takes (`benchmarks/egosim.py`).
+
+    Args:
+        stage: whose model is drawn; the groups of its geoms are changed.
+        in_view: (G,) which geoms are in view at all; the others are left out.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, in_view: npt.NDArray[np.bool_]) -> None:
         scene = stage.scene
         model = self._model = scene.model
         for geom in np.flatnonzero((model.geom_bodyid == 0) & (model.geom_group == SEEN_GROUP)):
             if geom != scene.table:
                 model.geom_group[geom] = _SCENERY
+        model.geom_group[~in_view] = _UNSEEN
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._drawn = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nskin)
@@ -129,8 +135,10 @@ class _Canvas:
         self._drawn.flags[_AS_NUMBERS] = 1
         self._read(data, self._ahead)
         self._drawn.flags[_AS_NUMBERS] = 0
-        number = self._upside_down[::-1, :, 0] + (self._upside_down[::-1, :, 1].astype(np.uint16) << 8)
-        return self._owners_by_number()[number]
+        owners = self._owners_by_number()
+        red, green = self._upside_down[::-1, :, 0], self._upside_down[::-1, :, 1]
+        # Numbers are little-endian; below 256 the first byte says all, and finds owners several times as fast.
+        return owners.take(red if len(owners) <= 256 else red + (green.astype(np.uint16) << 8))
 
     def close(self) -> None:
         """Free the model's meshes and textures on the graphics side."""
@@ -152,6 +160,21 @@ class _Canvas:
             elif part.objtype == _SKIN:
                 owners[part.segid + 1] = self._skins[part.objid]
         return owners
+
+
+def _in_view(stage: Stage, data: Any) -> npt.NDArray[np.bool_]:
+    """(G,) which geoms are, by the spheres round them, in the camera's view in any frame."""
+    model, camera = stage.scene.model, stage.scene.camera
+    slope = np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+    seen = np.zeros(model.ngeom, np.bool_)
+    for frame in stage.frames:
+        _restore(stage.scene, data, frame)
+        places = (data.geom_xpos - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+        ahead = -places[:, 2]
+        # Distance from the pyramid's four sides, which meet at the camera.
+        outside = (np.abs(places[:, :2]) - slope * ahead[:, None]).max(axis=1) / np.hypot(1, slope)
+        seen |= np.maximum(outside, -ahead) < model.geom_rbound
+    return seen
 
 
 def _owners_of_parts(stage: Stage) -> tuple[Pixels, Pixels]:

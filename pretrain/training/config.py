@@ -137,6 +137,7 @@ class TrainConfig:
     stage: str
     init: str | None
     csv: str | None
+    texts: list[str] | None
     layout: str
     validation_csv: str | None
     model: ModelSettings

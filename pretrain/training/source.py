@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.data.motion import TrackStore
-from pretrain.data.narrations import Narrated, Narrations, read_narrations
+from pretrain.data.narrations import Narrated, Narrations, read_narrations, text_columns
 from pretrain.training.config import TrainConfig
 
 _logger = logging.getLogger(__name__)
@@ -39,14 +39,16 @@ def open_source(config: TrainConfig) -> Source:
 
     Of a CSV with a column `split`, rows with `train` are trained on and those with `validation` are held out;
     of another, all rows are trained on, and without `validation_csv` nothing is evaluated. Of a CSV with a
-    column `accepted`, as HOD data have, only accepted rows are trained on.
+    column `accepted`, as HOD data have, only accepted rows are trained on. Where HOD narrations and original
+    ones are there, each example draws one: benchmarks ask in original ones, which a text tower that only ever
+    read long sentences would not know.
 
     Raises:
         ValueError: a CSV that cannot be used, too few rows for one batch, or tracks that do not belong to it.
     """
     data = Path(config.data)
     name = config.csv or (_HOD_CSV if (data / _HOD_CSV).is_file() else None)
-    rows = read_narrations(data, name, config.layout)
+    rows = _read(config, name)
     if rows.rejected:
         row, reason = rows.rejected[0]
         _logger.warning("left out %d bad rows; row %d %s", len(rows.rejected), row, reason)
@@ -63,10 +65,16 @@ def open_source(config: TrainConfig) -> Source:
     return Source(training, _validation(config, rows), tracks)
 
 
+def _read(config: TrainConfig, csv: str | None) -> Narrations:
+    # No column of texts at all is an error that `read_narrations` words.
+    columns = config.texts or text_columns(Path(config.data), csv) or None
+    return read_narrations(Path(config.data), csv, config.layout, columns)
+
+
 def _validation(config: TrainConfig, rows: Narrations) -> list[Narrated]:
     try:
         if config.validation_csv is not None:
-            rows = read_narrations(Path(config.data), config.validation_csv, config.layout)
+            rows = _read(config, config.validation_csv)
         else:
             rows = rows.where(split="validation")
     except ValueError as error:

@@ -32,7 +32,7 @@ bench: setup
 	$(PYTHON) benchmarks/training.py
 	$(PYTHON) benchmarks/encoding.py
 	$(PYTHON) benchmarks/decoding.py
-	LP_NUM_THREADS=1 $(PYTHON) benchmarks/egosim.py
+	$(PYTHON) benchmarks/egosim.py
 
 tables: setup
 	$(PYTHON) -m robot_eval out=runs/table_none

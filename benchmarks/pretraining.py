@@ -29,7 +29,7 @@ FAST_FRAMES, REPEATS = 16, 5
 def step(encode: Callable[[], torch.Tensor], model: EgoVideo, ids: torch.Tensor, adam) -> float:
     """CPU seconds of one step."""
     began = time.process_time()
-    loss = info_nce(encode(), model.encode_text(ids), model.logit_scale)
+    loss = info_nce(encode(), model.encode_text(ids), model.logit_scale, ids)
     loss.backward()
     adam.step()
     adam.zero_grad()

@@ -19,7 +19,7 @@ from pretrain.sim.truth import Truth, read_truth
 
 DOCS = Path(__file__).parent
 SPLITS = ("train", "validation", "test")
-SHOWN, FRAMES, SIDE = 4, 7, 160  # clips on a sheet, frames of each, pixels
+SHOWN, FRAMES, SIDE = 5, 7, 160  # clips on a sheet, frames of each, pixels
 HAND_COLOURS, OBJECT_COLOUR = ((255, 60, 60), (60, 90, 255)), (255, 220, 0)
 
 

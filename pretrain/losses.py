@@ -21,23 +21,29 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def info_nce(video: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+def info_nce(video: Tensor, text: Tensor, logit_scale: Tensor, ids: Tensor) -> Tensor:
     """Symmetric InfoNCE: of all texts find the clip's own, and of all clips the text's own.
 
-    Source: CLIP (Radford et al. 2021), figure 3.
+    Clips that are said the same of are not told apart: rows of equal `ids` share the probability evenly. In
+    narrations of everyday actions "C picks up the cup" comes often, and would pull against itself.
+
+    Source: CLIP (Radford et al. 2021), figure 3; of equal texts UniCL (Yang et al. 2022), equations 2 and 3.
 
     Args:
         video: (B, E), L2-normalised; this process's share of the batch.
         text: (B, E), L2-normalised; row i belongs to row i of `video`.
         logit_scale: (), natural logarithm of the inverse temperature.
+        ids: (B, L), whole numbers: tokens of the texts.
 
     Returns:
         (), at least 0, in nats: the mean over all W * B pairs and both directions, the same on every process.
 
     Raises:
-        ValueError: `video` and `text` are not of one shape (B, E) with B > 0.
+        ValueError: `video` and `text` are not of one shape (B, E) with B > 0, or `ids` has other rows.
     """
-    return _symmetric_cross_entropy(_logits(video, text, logit_scale))
+    logits = _logits(video, text, logit_scale)
+    same = _same(ids, len(video)).to(logits.dtype)
+    return _symmetric_cross_entropy(logits, same / same.sum(dim=1, keepdim=True))
 
 
 def clip_track_contrast(video: Tensor, track: Tensor, tracked: Tensor, logit_scale: Tensor) -> Tensor:
@@ -68,11 +74,14 @@ def clip_track_contrast(video: Tensor, track: Tensor, tracked: Tensor, logit_sca
     known = _gather(tracked.to(torch.uint8)).bool()  # not every backend gathers bool
     if not known.any():
         return 0 * logits.sum()
-    return _symmetric_cross_entropy(logits[known][:, known])
+    chosen = logits[known][:, known]
+    return _symmetric_cross_entropy(chosen, torch.arange(len(chosen), device=chosen.device))
 
 
-def siglip(video: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+def siglip(video: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor, ids: Tensor) -> Tensor:
     """Pairwise sigmoid loss: of every clip and every text decide whether they belong together.
+
+    Clips and texts of rows with equal `ids` belong together, too.
 
     Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", algorithm 1. They start at
     `logit_scale` log(10) and `logit_bias` -10.
@@ -82,15 +91,16 @@ def siglip(video: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor)
         text: (B, E), L2-normalised; row i belongs to row i of `video`.
         logit_scale: (), natural logarithm of the inverse temperature.
         logit_bias: (), added to every logit.
+        ids: (B, L), whole numbers: tokens of the texts.
 
     Returns:
         (), at least 0, in nats: the sum over all pairs divided by W * B, the same on every process.
 
     Raises:
-        ValueError: `video` and `text` are not of one shape (B, E) with B > 0.
+        ValueError: `video` and `text` are not of one shape (B, E) with B > 0, or `ids` has other rows.
     """
     logits = _logits(video, text, logit_scale) + logit_bias
-    together = 2 * torch.eye(len(logits), device=logits.device) - 1
+    together = 2 * _same(ids, len(video)).to(logits.dtype) - 1
     return -functional.logsigmoid(together * logits).sum() / len(logits)
 
 
@@ -128,9 +138,18 @@ def masked_box_loss(predicted: Tensor, target: Tensor, visible: Tensor) -> Tenso
     return total / count.clamp(min=1)
 
 
-def _symmetric_cross_entropy(logits: Tensor) -> Tensor:
-    own = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+def _symmetric_cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Of rows and columns; `wanted` is their place (N,) or their probabilities (N, N), symmetric."""
+    return (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
+
+
+def _same(ids: Tensor, rows: int) -> Tensor:
+    """(W * B, W * B) bool: whose texts are equal, of all processes."""
+    if ids.ndim != 2 or len(ids) != rows:
+        raise ValueError(f"ids wants ({rows}, L), tokens of each text; got shape {tuple(ids.shape)}")
+    # Numbers of texts instead of their tokens: a pair is compared by one.
+    _, number = torch.unique(_gather(ids), dim=0, return_inverse=True)
+    return number[:, None] == number
 
 
 def _logits(video: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:

@@ -44,14 +44,16 @@ class TextTower(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, L) token ids, the largest of a row marking the end of its text, to (B, C)."""
+        ends = ids.argmax(dim=1)
+        # Nothing looks ahead, so what is behind the last end of a text changes nothing.
+        ids = ids[:, : int(ends.max()) + 1]
         tokens = self.token_embedding(ids) + self.position[: ids.shape[1]]
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, True, use_reentrant=False)
             else:
                 tokens = block(tokens, is_causal=True)
-        ends = self.norm_final(tokens)[torch.arange(len(ids), device=ids.device), ids.argmax(dim=1)]
-        result: torch.Tensor = ends
+        result: torch.Tensor = self.norm_final(tokens[torch.arange(len(ids), device=ids.device), ends])
         return result
 
 

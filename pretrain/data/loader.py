@@ -209,19 +209,30 @@ class Batches(Sampler[list[tuple[int, int]]]):
     ranks, they hold what one process would.
 
     Args:
-        rows: in the data set.
+        videos: (N,) the video of each row, as a number.
         batch: B of all processes together, a multiple of `processes`.
         steps: batches in all.
         seed: of the run.
+        together: rows of one video, at most, that stand side by side, and so mostly in one batch. Clips of one
+            scene are told apart by what is done in it alone; other negatives give themselves away by their
+            scene. After the scene-aware negatives of EgoVLP (Lin et al. 2022, section 3.2), which has 2.
         first: number of the first batch, where a run goes on.
         rank, processes: whose share.
     """
 
     def __init__(
-        self, rows: int, batch: int, steps: int, seed: int, first: int = 0, rank: int = 0, processes: int = 1
+        self,
+        videos: npt.NDArray[np.int64],
+        batch: int,
+        steps: int,
+        seed: int,
+        together: int = 1,
+        first: int = 0,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        self._rows, self._batch, self._steps, self._seed = rows, batch, steps, seed
-        self._first = first
+        self._videos, self._batch, self._steps, self._seed = videos, batch, steps, seed
+        self._together, self._first = together, first
         self._share = batch // processes
         self._offset = rank * self._share
 
@@ -229,16 +240,26 @@ class Batches(Sampler[list[tuple[int, int]]]):
         return self._steps - self._first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        per_epoch = self._rows // self._batch
+        per_epoch = len(self._videos) // self._batch
         order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         known = -1
         for step in range(self._first, self._steps):
             epoch, place = divmod(step, per_epoch)
             if epoch != known:
-                order = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(self._rows)
+                order = self._order(np.random.default_rng([self._seed, _ORDER, epoch]))
                 known = epoch
             begin = place * self._batch + self._offset
             yield [(epoch, int(row)) for row in order[begin : begin + self._share]]
+
+    def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """All rows, those of a video in groups of `together`, groups and their rows in random order."""
+        rows = rng.permutation(len(self._videos))
+        rows = rows[self._videos[rows].argsort(kind="stable")]
+        videos = self._videos[rows]
+        starts = np.flatnonzero(np.diff(videos, prepend=-1))  # of the videos
+        within = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+        group = (within % self._together == 0).cumsum() - 1
+        return rows[rng.permutation(group[-1] + 1)[group].argsort(kind="stable")]
 
 
 def training_loader(

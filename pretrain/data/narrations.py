@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -127,6 +128,16 @@ class Narrations(Sequence[Narrated]):
     def columns(self) -> list[str]:
         """The columns of the CSV that came through as they are: the keys of `Narrated.more`."""
         return [name for name in self._rows.column_names if name not in _OWN]
+
+    @property
+    def videos(self) -> npt.NDArray[np.int64]:
+        """(N,) of each row the number of its video, by which rows of one video are known."""
+        ids = self._rows["#video"]
+        ids = ids if self._chosen is None else ids.take(pa.array(self._chosen))
+        numbers: npt.NDArray[np.int64] = (
+            ids.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        )
+        return numbers
 
     def where(self, **columns: str) -> Narrations:
         """Only the rows whose columns have these values, as in `where(split="train")`.

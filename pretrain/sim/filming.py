@@ -137,7 +137,7 @@ class _Canvas:
         self._drawn.flags[_AS_NUMBERS] = 0
         owners = self._owners_by_number()
         red, green = self._upside_down[::-1, :, 0], self._upside_down[::-1, :, 1]
-        # Numbers are little-endian; below 256 the first byte says all, and finds owners several times as fast.
+        # Numbers are little-endian; below 256 the first byte says all, and is several times as fast.
         return owners.take(red if len(owners) <= 256 else red + (green.astype(np.uint16) << 8))
 
     def close(self) -> None:
@@ -217,8 +217,8 @@ def _in_contact(touched: npt.NDArray[np.bool_]) -> list[int]:
 
 
 def _box(owners: Pixels, owner: int) -> Sequence[float]:
-    mask = owners == owner
-    if owner < 0 or np.count_nonzero(mask) < _SEEN:
+    mask = owners == owner if owner >= 0 else None
+    if mask is None or np.count_nonzero(mask) < _SEEN:
         return (np.nan,) * 4
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)

@@ -419,8 +419,8 @@ def _draw_fast(spec: mujoco.MjSpec) -> None:
     spec.visual.global_.offwidth = spec.visual.global_.offheight = PICTURE_SIZE
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 0
-    # Vertices cost more than pixels here: MuJoCo's own are twice as many round things, within half a pixel for
-    # a cup, and sixteen times as many on a box.
+    # Vertices cost more than pixels here: MuJoCo has twice as many on round things, where these are within
+    # half a pixel for a cup, and sixteen times as many on a box.
     spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 6
     spec.visual.quality.numquads = 1
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 12.0

@@ -42,6 +42,7 @@ _RANGES: tuple[tuple[str, float, bool, float], ...] = (
     ("augmentation.jitter", 0, True, 1),
     ("model.drop_path", 0, True, 1),
     ("patch_dropout", 0, True, 1),
+    ("together", 1, True, math.inf),
     ("workers", 0, True, math.inf),
     ("log_every", 1, True, math.inf),
     ("checkpoint_every", 1, True, math.inf),
@@ -80,6 +81,7 @@ class Recipe:
     warmup: float
     schedule: str
     patch_dropout: float
+    together: int
 
 
 @dataclass
@@ -147,6 +149,7 @@ class TrainConfig:
     warmup: float
     schedule: str
     patch_dropout: float
+    together: int
     weight_decay: float
     betas: list[float]
     clip_norm: float | None

@@ -23,9 +23,9 @@ def losses(outputs: Outputs, batch: Batch, settings: LossSettings) -> dict[str, 
     """
     video, text, scale = outputs["video"], outputs["text"], outputs["logit_scale"]
     if settings.contrast == "siglip":
-        terms = {"siglip": (1.0, siglip(video, text, scale, outputs["logit_bias"]))}
+        terms = {"siglip": (1.0, siglip(video, text, scale, outputs["logit_bias"], batch.ids))}
     else:
-        terms = {"info_nce": (1.0, info_nce(video, text, scale))}
+        terms = {"info_nce": (1.0, info_nce(video, text, scale, batch.ids))}
     if settings.boxes:
         visible = ~batch.boxes[..., 0].isnan()
         terms["boxes"] = (settings.boxes, masked_box_loss(outputs["boxes"], batch.boxes, visible))

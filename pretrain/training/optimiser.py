@@ -34,6 +34,7 @@ def adamw(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=(config.betas[0], config.betas[1]),
+        fused=True,  # one pass over the weights instead of ten: a tenth of a step of egovideo_tiny
     )
 
 

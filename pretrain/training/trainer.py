@@ -169,7 +169,14 @@ class Trainer:
             self._source.tracks,
         )
         order = Batches(
-            len(clips), self.config.batch, self.steps, self.config.seed, self.step, rank, processes
+            self._source.training.videos,
+            self.config.batch,
+            self.steps,
+            self.config.seed,
+            self.config.together,
+            self.step,
+            rank,
+            processes,
         )
         return training_loader(clips, order, workers, self._accelerator.device.type == "cuda")
 

@@ -207,7 +207,9 @@ def test_multi_instance_nce_is_info_nce_where_every_clip_has_one_text() -> None:
     video, text = (torch.nn.functional.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
     scale = torch.tensor(math.log(1 / probes.TEMPERATURE))
     loss = probes.multi_instance_nce(video, text, torch.eye(5, dtype=torch.bool))
-    assert loss.item() == pytest.approx(info_nce(video, text, scale).item(), abs=1e-5)
+    assert loss.item() == pytest.approx(
+        info_nce(video, text, scale, torch.arange(5)[:, None]).item(), abs=1e-5
+    )
     # Equal texts cannot be told apart: the loss knows, and is least where both clips are theirs alike.
     same = torch.eye(2)[[0, 0, 1]]
     together = same @ same.T > 0

@@ -20,6 +20,11 @@ def unit(rows: int, seed: int, width: int = WIDTH) -> Tensor:
     return nn.functional.normalize(drawn, dim=-1)
 
 
+def different(rows: int) -> Tensor:
+    """(rows, 2) tokens of texts of which no two are equal."""
+    return torch.stack([torch.arange(rows) // 2, torch.arange(rows)], dim=1)
+
+
 def log_sum_exp(values: list[float]) -> float:
     return math.log(sum(math.exp(value) for value in values))
 
@@ -35,8 +40,38 @@ def test_info_nce_is_the_mean_of_both_cross_entropies(rows: int) -> None:
     for i in range(rows):
         wanted += log_sum_exp(logits[i]) - logits[i][i]
         wanted += log_sum_exp([logits[j][i] for j in range(rows)]) - logits[i][i]
-    got = info_nce(video, text, torch.tensor(scale, dtype=torch.float64).log())
+    got = info_nce(video, text, torch.tensor(scale, dtype=torch.float64).log(), different(rows))
     assert float(got) == pytest.approx(wanted / (2 * rows))
+
+
+def test_info_nce_does_not_tell_equal_texts_apart() -> None:
+    """Rows 0 and 2 are said the same of: each is to find both, half and half."""
+    video, texts = unit(3, 0), unit(2, 1)
+    text, ids, scale = texts[[0, 1, 0]], torch.tensor([[5, 1], [5, 2], [5, 1]]), 1 / 0.07
+    logits = [[scale * float(v @ t) for t in text] for v in video]
+    wanted = 0.0
+    for i, own in enumerate([(0, 2), (1,), (0, 2)]):
+        for j in own:
+            wanted += (log_sum_exp(logits[i]) - logits[i][j]) / len(own)
+            wanted += (log_sum_exp([logits[k][i] for k in range(3)]) - logits[j][i]) / len(own)
+    log_scale = torch.tensor(scale, dtype=torch.float64).log()
+    assert float(info_nce(video, text, log_scale, ids)) == pytest.approx(wanted / 6)
+    # Least where both are as near to both, not where they are apart.
+    perfect = torch.eye(2, dtype=torch.float64)[[0, 1, 0]]
+    assert float(info_nce(perfect, perfect, log_scale, ids)) == pytest.approx(math.log(2) * 2 / 3, abs=1e-5)
+    assert float(info_nce(perfect, perfect, log_scale, different(3))) > 0.4
+
+
+def test_siglip_joins_equal_texts() -> None:
+    video, text, ids = unit(2, 0), unit(1, 1)[[0, 0]], torch.tensor([[7], [7]])
+    scale, bias = torch.tensor(10.0, dtype=torch.float64), torch.tensor(-10.0, dtype=torch.float64)
+    wanted = sum(math.log1p(math.exp(-(10.0 * float(v @ t) - 10.0))) for v in video for t in text) / 2
+    assert float(siglip(video, text, scale.log(), bias, ids)) == pytest.approx(wanted)
+
+
+def test_texts_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"ids wants \(3, L\), .*got shape \(2, 2\)"):
+        info_nce(unit(3, 0), unit(3, 1), torch.zeros(()), different(2))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])
@@ -48,21 +83,22 @@ def test_siglip_is_the_sum_over_pairs_per_row(rows: int) -> None:
             logit = scale * float(video[i] @ text[j]) + bias
             wanted += math.log1p(math.exp(-logit if i == j else logit))
     double = torch.tensor([math.log(scale), bias], dtype=torch.float64)
-    assert float(siglip(video, text, double[0], double[1])) == pytest.approx(wanted / rows)
+    assert float(siglip(video, text, double[0], double[1], different(rows))) == pytest.approx(wanted / rows)
 
 
 def test_matched_pairs_cost_less_than_shuffled_ones() -> None:
-    video, scale, bias = unit(8, 0), torch.tensor(3.0), torch.tensor(-10.0)
-    assert info_nce(video, video, scale) < info_nce(video, video.roll(1, 0), scale)
-    assert siglip(video, video, scale, bias) < siglip(video, video.roll(1, 0), scale, bias)
+    video, scale, bias, ids = unit(8, 0), torch.tensor(3.0), torch.tensor(-10.0), different(8)
+    assert info_nce(video, video, scale, ids) < info_nce(video, video.roll(1, 0), scale, ids)
+    assert siglip(video, video, scale, bias, ids) < siglip(video, video.roll(1, 0), scale, bias, ids)
 
 
 def test_gradients_of_the_contrastive_losses_are_numerical_ones() -> None:
     inputs = [unit(3, 0), unit(3, 1), *torch.tensor([1.0, -2.0], dtype=torch.float64)]
     for value in inputs:
         value.requires_grad_()
-    assert torch.autograd.gradcheck(info_nce, inputs[:3])
-    assert torch.autograd.gradcheck(siglip, inputs)
+    ids = torch.tensor([[1], [2], [1]])
+    assert torch.autograd.gradcheck(lambda *values: info_nce(*values, ids), inputs[:3])
+    assert torch.autograd.gradcheck(lambda *values: siglip(*values, ids), inputs)
 
 
 @pytest.mark.parametrize("loss", [info_nce, siglip])
@@ -70,18 +106,20 @@ def test_half_precision_features_get_a_precise_loss(loss: Callable[..., Tensor])
     video, text = unit(16, 0, 64).bfloat16(), unit(16, 1, 64).bfloat16()
     scalars = [torch.tensor(1 / 0.07).log(), torch.tensor(-10.0)][: 1 if loss is info_nce else 2]
     with torch.autocast("cpu", torch.bfloat16):
-        got = loss(video, text, *scalars)
+        got = loss(video, text, *scalars, different(16))
     assert got.dtype == torch.float32
-    assert float(got) == pytest.approx(float(loss(video.double(), text.double(), *scalars)), rel=1e-5)
+    assert float(got) == pytest.approx(
+        float(loss(video.double(), text.double(), *scalars, different(16))), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("shapes", [((2, 4), (3, 4)), ((2, 4), (2, 5)), ((4,), (4,)), ((0, 4), (0, 4))])
 def test_features_that_do_not_pair_are_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
     video, text = torch.zeros(shapes[0]), torch.zeros(shapes[1])
     with pytest.raises(ValueError, match=r"one shape \(B, E\), B > 0; got shapes"):
-        info_nce(video, text, torch.zeros(()))
+        info_nce(video, text, torch.zeros(()), different(len(video)))
     with pytest.raises(ValueError, match=r"one shape \(B, E\), B > 0; got shapes"):
-        siglip(video, text, torch.zeros(()), torch.zeros(()))
+        siglip(video, text, torch.zeros(()), torch.zeros(()), different(len(video)))
 
 
 def boxes_of(batch: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,9 +182,9 @@ def test_boxes_that_do_not_fit_are_refused() -> None:
 def test_clip_track_contrast_is_info_nce_of_the_tracked_pairs() -> None:
     video, track, scale = unit(7, 0), unit(7, 1), torch.tensor(2.0)
     tracked = torch.tensor([True, False, True, True, False, False, True])
-    wanted = info_nce(video[tracked], track[tracked], scale)
+    wanted = info_nce(video[tracked], track[tracked], scale, different(4))
     assert float(clip_track_contrast(video, track, tracked, scale)) == pytest.approx(float(wanted))
-    assert float(wanted) != pytest.approx(float(info_nce(video, track, scale)))
+    assert float(wanted) != pytest.approx(float(info_nce(video, track, scale, different(7))))
 
 
 def test_clip_track_contrast_wants_a_flag_per_clip() -> None:
@@ -179,21 +217,26 @@ class Model(nn.Module):
 
 
 def global_batch(seen: str) -> tuple[Tensor, ...]:
-    """Inputs, targets and visibility; boxes are seen by both processes, by the second alone, or by none."""
+    """Inputs, tokens, targets and visibility.
+
+    Boxes are seen by both processes, by the second alone, or by none. Two texts are equal across processes.
+    """
     generator = torch.Generator().manual_seed(1)
     video, text = torch.randn(2, PROCESSES * BATCH, INPUT, generator=generator, dtype=torch.float64)
     _, target, visible = boxes_of(PROCESSES * BATCH, 2)
     visible[:BATCH] &= visible[:BATCH].cumsum(-1) == 1  # the first process sees far fewer
     if seen != "both":
         visible[: BATCH if seen == "second" else None] = False
-    return video, text, target.masked_fill(~visible[..., None], torch.nan), visible
+    ids = different(PROCESSES * BATCH)
+    ids[-1], text[-1] = ids[0], text[0]
+    return video, text, ids, target.masked_fill(~visible[..., None], torch.nan), visible
 
 
-def losses_of(case: str, outputs: tuple[Tensor, ...], target: Tensor, visible: Tensor) -> Tensor:
+def losses_of(case: str, outputs: tuple[Tensor, ...], ids: Tensor, target: Tensor, visible: Tensor) -> Tensor:
     video, text, boxes, scale, bias = outputs
     losses = {
-        "info_nce": lambda: info_nce(video, text, scale),
-        "siglip": lambda: siglip(video, text, scale, bias),
+        "info_nce": lambda: info_nce(video, text, scale, ids),
+        "siglip": lambda: siglip(video, text, scale, bias, ids),
         "boxes": lambda: masked_box_loss(boxes, target, visible),
         "tracks": lambda: clip_track_contrast(video, text, visible.any((1, 2)), scale),
     }
@@ -219,8 +262,8 @@ def value_and_gradients(case: str, seen: str, share: slice) -> Result:
     """Of the model on `share` of the batch, wrapped for distributed training where there are processes."""
     model = Model()
     wrapped = DistributedDataParallel(model, find_unused_parameters=True) if dist.is_initialized() else model
-    video, text, target, visible = (part[share] for part in global_batch(seen))
-    loss = losses_of(case, wrapped(video, text), target, visible)
+    video, text, ids, target, visible = (part[share] for part in global_batch(seen))
+    loss = losses_of(case, wrapped(video, text), ids, target, visible)
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return loss.detach(), gradients

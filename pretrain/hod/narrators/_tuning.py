@@ -40,7 +40,7 @@ def tune(
     """Train the last blocks of `model` in place; goes on from `checkpoint` if that is there.
 
     Args:
-        model: in bfloat16.
+        model: in float32, in which small steps do not vanish.
         tokenizer: its own.
         pairs: the pairs of a step, by its number.
         recipe: the settings.
@@ -58,8 +58,7 @@ def tune(
         started = time.perf_counter()
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * _share(step, recipe.steps)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = _loss(model, _batch(tokenizer, pairs(step)))
+        loss = _loss(model, _batch(tokenizer, pairs(step)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -69,16 +68,16 @@ def tune(
         _logger.info("step %d of %d: loss %.3f, %.1f s", step + 1, recipe.steps, losses[-1], seconds)
         if (step + 1) % every == 0 or step + 1 == recipe.steps:
             _save(checkpoint, parameters, optimiser, losses)
-    model.eval().to(torch.bfloat16)
+    model.eval()
     return losses
 
 
 def _trainable(model: Any, layers: int) -> list[torch.nn.Parameter]:
-    """The parameters that learn, in float32, for small steps would vanish in bfloat16."""
+    """The parameters that learn."""
     model.requires_grad_(False)
     parts = [*model.model.layers[-layers:], model.model.norm]
     for part in parts:
-        part.float().requires_grad_(True)
+        part.requires_grad_(True)
     return [parameter for part in parts for parameter in part.parameters()]
 
 

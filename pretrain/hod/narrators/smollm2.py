@@ -257,13 +257,15 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _teach(base: Path, tuned: Path, recipe: Recipe) -> None:
+    import torch
+
     from pretrain.hod.narrators._tuning import tune
 
     narrator = _open(base, Settings())
     checkpoint = tuned.with_suffix(".pt")
     losses = tune(narrator.model, narrator.tokenizer, _Pairs(narrator, recipe), recipe, checkpoint)
     with _whole(tuned) as folder:
-        narrator.model.save_pretrained(folder)
+        narrator.model.to(torch.bfloat16).save_pretrained(folder)
         narrator.tokenizer.save_pretrained(folder)
         about = {"recipe": asdict(recipe), "gguf_sha256": GGUF_SHA256, "losses": losses}
         (folder / "recipe.json").write_text(json.dumps(about, indent=1))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.data.narrations import Narrated, Narrations, read_narrations
+from pretrain.data.narrations import Narrated, Narrations, read_narrations, text_columns
 
 HEADER = ("video_id", "start_second", "end_second", "text")
 
@@ -158,6 +158,12 @@ def test_hod_data_give_either_narration(tmp_path: Path) -> None:
     assert texts(read_narrations(tmp_path, "hod.csv")) == [("The left hand pulls.",)], (
         "one file for each column"
     )
+    both = read_narrations(tmp_path, "hod.csv", column=["caption", "text"])
+    assert both[0].texts == ("The left hand pulls.", "C opens")
+    assert both[0].more == {"quality": "0.9"}
+    assert text_columns(tmp_path, "hod.csv") == ["caption", "text"]
+    with pytest.raises(ValueError, match="wants the columns narration; it has"):
+        read_narrations(tmp_path, "hod.csv", column=["caption", "narration"])
 
 
 @pytest.mark.parametrize(("name", "column"), [("ego_hod.csv", "caption"), ("howto100m_hod.csv", "text")])

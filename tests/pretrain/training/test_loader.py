@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def test_the_words_follow_a_mirror(films: Path) -> None:
     assert torch.equal(clips[0, 0].ids, tokenize([words.replace("left", "right")], 16))
 
 
-def test_processes_share_batches_in_order() -> None:
+ELEVEN = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 3, 3])  # rows of four videos
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_processes_share_batches_in_order(together: int) -> None:
     def keys(**share: int) -> list[list[tuple[int, int]]]:
-        return list(Batches(rows=11, batch=4, steps=5, seed=3, **share))
+        return list(Batches(ELEVEN, batch=4, steps=5, seed=3, together=together, **share))
 
     whole = keys()
     assert [len(batch) for batch in whole] == [4] * 5
@@ -98,11 +103,42 @@ def test_processes_share_batches_in_order() -> None:
         rows = [row for batch in whole for found, row in batch if found == epoch]
         assert len(set(rows)) == len(rows) == 8
     assert [row for _, row in whole[0] + whole[1]] != [row for _, row in whole[2] + whole[3]]
-    assert len(Batches(rows=11, batch=4, steps=5, seed=3, first=3)) == 2
+    assert len(Batches(ELEVEN, batch=4, steps=5, seed=3, first=3)) == 2
+
+
+def test_rows_of_a_video_stand_together_in_groups() -> None:
+    def epoch(together: int, seed: int = 0) -> list[int]:
+        (batch,) = Batches(ELEVEN, batch=11, steps=1, seed=seed, together=together)
+        rows = [row for _, row in batch]
+        assert sorted(rows) == list(range(11))
+        return rows
+
+    def runs(rows: list[int]) -> list[int]:
+        """How many rows of one video stand side by side, by run."""
+        return [len(list(group)) for _, group in itertools.groupby(ELEVEN[rows].tolist())]
+
+    assert sorted(runs(epoch(5))) == [1, 2, 3, 5]
+    assert {tuple(epoch(5, seed)) for seed in range(3)} != {tuple(epoch(5))}
+    # 5 = 2 + 2 + 1 and 3 = 2 + 1: seven groups, of which two of one video may be neighbours.
+    assert 4 <= len(runs(epoch(2))) <= 7
+    many = np.mean([len(runs(epoch(1, seed))) for seed in range(20)])
+    assert many > np.mean([len(runs(epoch(2, seed))) for seed in range(20)]) + 1
+
+
+def test_narrations_know_the_rows_of_one_video(tmp_path: Path) -> None:
+    rows = [("b", "train"), ("a", "test"), ("b", "train"), ("c", "train")]
+    text = "".join(f"{video},{n},{n + 1},C opens {n},{split}\n" for n, (video, split) in enumerate(rows))
+    (tmp_path / "narrations.csv").write_text(f"video_id,start_second,end_second,text,split\n{text}")
+    narrations = read_narrations(tmp_path)
+    first, other, again, last = narrations.videos
+    assert first == again
+    assert len({first, other, last}) == 3
+    trained = narrations.where(split="train").videos
+    assert trained[0] == trained[1] != trained[2]
 
 
 def test_workers_change_nothing(films: Path) -> None:
-    order = Batches(rows=16, batch=4, steps=3, seed=0)
+    order = Batches(np.arange(16), batch=4, steps=3, seed=0)
     alone = list(training_loader(clips_of(films), order, workers=0, pin_memory=False))
     helped = list(training_loader(clips_of(films), order, workers=2, pin_memory=False))
     assert len(alone) == len(helped) == 3
@@ -126,7 +162,7 @@ def test_an_unreadable_row_is_replaced_by_another_and_named(damaged: Path) -> No
     assert example.failures[0].name == "row 0 (00)"
     assert isinstance(example.failures[0].error, UnreadableVideoError)
     assert not torch.equal(clips[1, 0].clips, example.clips)
-    loader = training_loader(clips, Batches(16, 16, 1, 0), workers=1, pin_memory=False)
+    loader = training_loader(clips, Batches(np.arange(16), 16, 1, 0), workers=1, pin_memory=False)
     (batch,) = loader
     assert len(batch.clips) == 16
     assert {"row 0 (00)", "row 1 (01)"} <= {failure.name for failure in batch.failures}

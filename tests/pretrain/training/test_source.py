@@ -33,6 +33,16 @@ def test_rows_that_are_not_accepted_are_not_trained_on(films: Path, tmp_path: Pa
     assert [narrated.row for narrated in open_source(settings(data, tmp_path)).training] == list(range(12))
 
 
+def test_examples_draw_from_the_columns_of_texts(films: Path, tmp_path: Path) -> None:
+    data = with_splits(films, tmp_path / "data", [f"the left hand {row}" for row in range(16)], "caption")
+    original = open_source(settings(films, tmp_path)).training[3].texts[0]
+    wanted = {None: ("the left hand 3", original), "[caption]": ("the left hand 3",), "[text]": (original,)}
+    for columns, texts in wanted.items():
+        assert open_source(settings(data, tmp_path, texts=columns)).training[3].texts == texts
+    with pytest.raises(ValueError, match="wants the columns narration"):
+        open_source(settings(data, tmp_path, texts="[narration]"))
+
+
 def test_without_validation_rows_it_says_so(
     films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

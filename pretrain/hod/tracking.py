@@ -43,6 +43,8 @@ class TrackingOptions:
             0.25 a side that is 98 % sure can still be wrong at the cost of one find.
         speed: sides of the picture per second that a centre goes: the scale of the way's cost.
         jump_cost: the most that a way can cost.
+        eclipse_cost: of a hand that is not found while the other one is where it was: one hand of unsure side
+            is likelier than two that show themselves in turn.
         duplicate_overlap: intersection over union beyond which two finds are one and the better one stays.
         max_gap_frames: most frames in a row that are filled in.
         max_gap_seconds: longest time between two detections that is filled in.
@@ -58,6 +60,7 @@ class TrackingOptions:
     side_weight: float = 0.25
     speed: float = 1.0
     jump_cost: float = 4.0
+    eclipse_cost: float = 0.3
     duplicate_overlap: float = 0.5
     max_gap_frames: int = 3
     max_gap_seconds: float = 1.0
@@ -201,6 +204,7 @@ class _Linking:
         new, total = list(state), 0.0
         for target, number in enumerate(choice):
             if number is None:
+                total += self._eclipse_cost(found, frame, state[target], choice)
                 continue
             one, before = found[frame][number], state[target]
             total -= one.score
@@ -209,6 +213,19 @@ class _Linking:
             total += self._appearance if before is None else self._way_cost(found, before, (frame, number))
             new[target] = (frame, number)
         return tuple(new), total
+
+    def _eclipse_cost(
+        self,
+        found: Sequence[Sequence[Hand | Thing]],
+        frame: int,
+        before: _Place,
+        choice: tuple[int | None, ...],
+    ) -> float:
+        """Of a target that was at `before` and is not found, where another's find could be it as well."""
+        if before is None:
+            return 0.0
+        ways = [self._way_cost(found, before, (frame, number)) for number in choice if number is not None]
+        return max(0.0, self._options.eclipse_cost - min(ways, default=math.inf))
 
     def _side_cost(self, hand: Hand, side: int) -> float:
         likely = hand.right if side == 1 else 1 - hand.right

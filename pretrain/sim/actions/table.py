@@ -50,9 +50,9 @@ def _near_push(stage: Stage, side: Side, name: str, way: str, aside: float = 0.0
         height = max(0.05, min(tall, 0.10) * 0.5 + 0.03)
         return _ahead(side, np.array([middle[0] + aside, middle[1] - far - 0.135, height])), SHAPES["fist"]
     if way == "towards":
-        # The palm passes over the thing.
+        # The palm passes over the thing, and the bent fingers, which end 4 cm ahead of the wrist, behind it.
         height = max(0.105, tall + 0.035)
-        return _ahead(side, np.array([middle[0] + aside, middle[1] + far - 0.08, height])), _RAKE
+        return _ahead(side, np.array([middle[0] + aside, middle[1] + far - 0.05, height])), _RAKE
     at = middle - (far + 0.06) * _WAYS[way] + shift(0, aside - 0.11, 0)
     at[2] = max(0.058, min(tall, 0.1) * 0.5)
     return pose(at, (0, 1, -0.05), (inwards(side), 0.0, 0.0)), _EDGE_ON

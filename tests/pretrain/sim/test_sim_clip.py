@@ -206,3 +206,9 @@ def test_many_clips_show_many_verbs_hands_and_outcomes(tmp_path: Path) -> None:
     assert len([key for key, _ in seen if key == "verb"]) > 0.9 * len(verbs_of("train"))
     assert {("hand", "left"), ("hand", "right"), ("hand", "both")} <= seen
     assert {("outcome", "success"), ("outcome", "slips")} <= seen
+
+
+def test_what_stands_high_is_pulled_too() -> None:
+    """The only thing that clips of validation show pulled is a block: fingers must reach down behind it."""
+    pulled = [segment.action for segment in plan(23, "validation", "pull").segments]
+    assert [action.kind for action in pulled if action.verb == "pull"] == ["block"]

@@ -1,6 +1,9 @@
-"""Writes what the docs show of EgoSim, from a data set that `python -m pretrain.sim` made.
+"""Writes what the docs show of EgoSim, from data sets that `python -m pretrain.sim` made.
 
-python docs/make_egosim.py data/egosim      # docs/egosim_statistics.md and docs/images/egosim/<verb>.jpg
+    python docs/make_egosim.py data/egosim data/egosim_verbs
+
+The first is counted in docs/egosim_statistics.md. Clips of every verb, docs/images/egosim/<verb>.jpg, are of
+the second, or of the first alone: made with `verbs=` all of them, a small one shows each often enough.
 """
 
 from __future__ import annotations
@@ -136,11 +139,16 @@ def boxes(truth: Truth, frame: int) -> Iterator[tuple[list[float], tuple[int, in
             yield [float(box[0]), float(box[1]), float(box[2]) - 1, float(box[3]) - 1], colour
 
 
+def read(folder: Path) -> pd.DataFrame:
+    """The narrated actions of a data set."""
+    return pd.read_csv(folder / "narrations.csv", keep_default_na=False)
+
+
 def main() -> None:
     """Write the page and the sheets."""
-    folder = Path(sys.argv[1])
-    rows = pd.read_csv(folder / "narrations.csv", keep_default_na=False)
-    (DOCS / "egosim_statistics.md").write_text(statistics(folder, rows))
+    counted, folder = Path(sys.argv[1]), Path(sys.argv[-1])
+    (DOCS / "egosim_statistics.md").write_text(statistics(counted, read(counted)))
+    rows = read(folder)
     images = DOCS / "images" / "egosim"
     images.mkdir(parents=True, exist_ok=True)
     for verb in sorted(rows.verb.unique()):

@@ -230,7 +230,7 @@ def read_narrations(
 
 
 def text_columns(data: Path, csv: str | Path | None = None) -> list[str]:
-    """Those of `TEXT_COLUMNS` that a data set's CSV has, in their order; arguments and errors as above."""
+    """Those of `TEXT_COLUMNS` that a data set's CSV has, in their order; see `read_narrations`."""
     header = _header(_csv_file(Path(data), csv))
     return [name for name in TEXT_COLUMNS if name in header]
 

@@ -41,9 +41,25 @@ def info_nce(video: Tensor, text: Tensor, logit_scale: Tensor, ids: Tensor) -> T
     Raises:
         ValueError: `video` and `text` are not of one shape (B, E) with B > 0, or `ids` has other rows.
     """
-    logits = _logits(video, text, logit_scale)
-    same = _same(ids, len(video)).to(logits.dtype)
-    return _symmetric_cross_entropy(logits, same / same.sum(dim=1, keepdim=True))
+    return multi_instance_nce(_logits(video, text, logit_scale), _same(ids, len(video)))
+
+
+def multi_instance_nce(logits: Tensor, together: Tensor) -> Tensor:
+    """Symmetric InfoNCE in which a clip may have several right texts, and a text several right clips.
+
+    A row's right texts share its probability evenly, and so do a column's right clips.
+
+    Args:
+        logits: (N, N), scaled similarities of clips (rows) and texts (columns).
+        together: (N, N) bool, which belong together; each row and each column has at least one.
+
+    Returns:
+        (), at least 0, in nats.
+    """
+    wanted = together.to(logits.dtype)
+    there = functional.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
+    back = functional.cross_entropy(logits.T, (wanted / wanted.sum(0, keepdim=True)).T)
+    return (there + back) / 2
 
 
 def clip_track_contrast(video: Tensor, track: Tensor, tracked: Tensor, logit_scale: Tensor) -> Tensor:
@@ -75,7 +91,7 @@ def clip_track_contrast(video: Tensor, track: Tensor, tracked: Tensor, logit_sca
     if not known.any():
         return 0 * logits.sum()
     chosen = logits[known][:, known]
-    return _symmetric_cross_entropy(chosen, torch.arange(len(chosen), device=chosen.device))
+    return multi_instance_nce(chosen, torch.eye(len(chosen), dtype=torch.bool, device=chosen.device))
 
 
 def siglip(video: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor, ids: Tensor) -> Tensor:
@@ -136,11 +152,6 @@ def masked_box_loss(predicted: Tensor, target: Tensor, visible: Tensor) -> Tenso
     sums = torch.stack([distances.sum(), visible.sum().to(distances.dtype)])
     total, count = _gather(sums[None]).sum(0)
     return total / count.clamp(min=1)
-
-
-def _symmetric_cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Of rows and columns; `wanted` is their place (N,) or their probabilities (N, N), symmetric."""
-    return (functional.cross_entropy(logits, wanted) + functional.cross_entropy(logits.T, wanted)) / 2
 
 
 def _same(ids: Tensor, rows: int) -> Tensor:

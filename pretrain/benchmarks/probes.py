@@ -18,6 +18,7 @@ from torch.nn import functional
 from egorep import Encoder
 from egorep.backbones import VisionLanguageBackbone
 from egorep.models.egovideo import TEMPERATURE
+from pretrain import losses
 
 _POOLING_HEADS = 64  # width of a head, as in vision transformers
 
@@ -130,11 +131,9 @@ class WholeModel(Learner):
 
 
 def multi_instance_nce(video: torch.Tensor, text: torch.Tensor, together: torch.Tensor) -> torch.Tensor:
-    """InfoNCE in which a clip may have several right texts in a batch, and a text several right clips.
+    """`pretrain.losses.multi_instance_nce` at the temperature of pretraining.
 
-    Narrations of short actions repeat: of 64 clips of EPIC-KITCHENS some have the same words. Each row's
-    targets share its probability evenly. With one right text per clip it is `pretrain.losses.info_nce` at
-    the temperature of pretraining.
+    Narrations of short actions repeat: of 64 clips of EPIC-KITCHENS some have the same words.
 
     Args:
         video: (B, E), L2-normalised.
@@ -144,11 +143,7 @@ def multi_instance_nce(video: torch.Tensor, text: torch.Tensor, together: torch.
     Returns:
         (), at least 0, in nats.
     """
-    logits = video @ text.T / TEMPERATURE
-    wanted = together.float()
-    there = functional.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
-    back = functional.cross_entropy(logits.T, (wanted / wanted.sum(0, keepdim=True)).T)
-    return (there + back) / 2
+    return losses.multi_instance_nce(video @ text.T / TEMPERATURE, together)
 
 
 def _identity(width: int) -> nn.Linear:

@@ -15,7 +15,7 @@ import hydra
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,13 +39,15 @@ class Command:
         name: said in front of its errors, as `pretrain.sim`.
         module: package that holds the config, as `pretrain.configs`.
         config: name of the config in it.
-        groups: config groups that are chosen from, as `suite`.
+        groups: config groups that are chosen from, as `protocol`.
+        lists: those of which several may be chosen at once, as `suite=[a,b]`.
     """
 
     name: str
     module: str
     config: str
     groups: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
 
     def main(self, job: Callable[[DictConfig], None], arguments: Sequence[str] | None = None) -> None:
         """Check the command line, then hand over to Hydra.
@@ -76,16 +78,32 @@ class Command:
         Raises:
             ConfigError: with one line that says which key, and what was probably meant.
         """
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
         with initialize_config_module(self.module, version_base="1.3"):
-            keys = _keys(OmegaConf.to_container(compose(self.config)))
-            loader = GlobalHydra.instance().config_loader()
-            groups = {group: loader.get_group_options(group) for group in self.groups}
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
-            key = override.get_key_element().lstrip("+~")
-            if key in groups:
-                _check_choices(key, override, groups[key])
-            elif not key.startswith("hydra") and key not in keys:
-                raise ConfigError(str(unknown("config key", key, keys.union(groups))))
+            choices = [self._choice(override) for override in parsed if _key(override) in self.groups]
+            keys = _keys(OmegaConf.to_container(compose(self.config, choices)))
+        for key in map(_key, parsed):
+            if key not in self.groups and not key.startswith("hydra") and key not in keys:
+                raise ConfigError(str(unknown("config key", key, keys.union(self.groups))))
+
+    def _choice(self, override: Override) -> str:
+        """The choice of a group, checked; of a sweep, one that has the keys of all its jobs."""
+        group = _key(override)
+        options = GlobalHydra.instance().config_loader().get_group_options(group)
+        names = [name for choice in _values(override) for name in self._names(group, choice)]
+        for name in names:
+            if name not in options:
+                raise ConfigError(str(unknown(group, name, options)))
+        return f"{group}=[{','.join(dict.fromkeys(names))}]" if group in self.lists else f"{group}={names[0]}"
+
+    def _names(self, group: str, choice: Any) -> list[str]:
+        if not isinstance(choice, list):
+            return [str(choice)]
+        names = [str(name) for name in choice]
+        if group not in self.lists or not names or len(set(names)) < len(names):
+            wanted = "a name or a list of distinct names" if group in self.lists else "one name"
+            raise ConfigError(f"{group} must be {wanted}, got [{','.join(names)}]")
+        return names
 
     def _fail(self, error: Exception) -> None:
         sys.stderr.write(f"{self.name}: {error}\n")
@@ -105,11 +123,14 @@ def typed(config: DictConfig, schema: type[_Settings]) -> _Settings:
         raise ConfigError(re.sub(r"\s+", " ", str(error)).strip()) from error
 
 
-def _check_choices(group: str, override: Override, options: list[str]) -> None:
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
+
+
+def _values(override: Override) -> list[Any]:
+    """The value; of a sweep, those of all its jobs."""
     swept = override.is_sweep_override()
-    for name in override.sweep_string_iterator() if swept else [str(override.value())]:
-        if name not in options:
-            raise ConfigError(str(unknown(group, name, options)))
+    return list(override.sweep_iterator(Transformer.identity)) if swept else [override.value()]
 
 
 def _keys(node: Any, prefix: str = "") -> set[str]:

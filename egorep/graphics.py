@@ -75,3 +75,14 @@ def graphics_backend() -> tuple[str, type[Any]]:
         + "; ".join(failures)
         + ". On Debian: apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
     )
+
+
+def opengl_driver() -> str:
+    """The backend and what draws for it, as `egl: llvmpipe (LLVM 15.0.6, 256 bits), 4.5 Mesa 22.3.6`.
+
+    A context must be current.
+    """
+    backend, _ = graphics_backend()
+    gl = importlib.import_module("OpenGL.GL")
+    renderer, version = (gl.glGetString(name).decode() for name in (gl.GL_RENDERER, gl.GL_VERSION))
+    return f"{backend}: {renderer}, {version}"

@@ -21,11 +21,17 @@ def successes(row: Any) -> list[bool]:
     return list(row.success_any if row.success_rule == "any" else row.success_last)
 
 
+def strict_successes(row: Any) -> list[bool] | None:
+    """Likewise by the strict measure; None where the row does not say."""
+    strict = row.strict_any if row.success_rule == "any" else row.strict_last
+    return None if strict is None else list(strict)
+
+
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
     """How much more often `a` succeeds than `b` on the same policy seeds and the same held-out episodes.
 
     Args:
-        a: the result rows of one encoder under one condition; tasks have equal weight.
+        a: the result rows of one encoder under one condition; suites have equal weight, and tasks within one.
         b: those of the other encoder.
 
     Raises:
@@ -39,24 +45,23 @@ def paired_difference(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
     if first.empty:
         raise ValueError("no held-out episodes to compare")
     second = second.reindex(first.index)
-    return mean_difference(
-        [
-            cluster_difference(_by_seed(outcomes), _by_seed(second.loc[outcomes.index]))
-            for _, outcomes in first.groupby(level=["suite", "task"])
-        ]
-    )
+    suites = [_suite_difference(part, second.loc[part.index]) for _, part in first.groupby(level="suite")]
+    return mean_difference(suites)
 
 
 def compare(frame: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
     """Paired differences between encoders, per task and over all tasks, under every condition.
+
+    Where there are several suites, there is a line for each of them too.
 
     Args:
         frame: result rows.
         baseline: the encoder that all others are held against; all pairs when None.
 
     Returns:
-        One line per pair and task (`ALL_TASKS` for all of them) with the condition, encoder_a, encoder_b, the
-        fields of `Difference` (`estimate` is a minus b), p_holm (`p_value` adjusted by Holm over the lines of
+        One line per pair and task (`ALL_TASKS` for all of a suite's, and with the suite "" for all there are,
+        every suite with the same weight) with the condition, encoder_a, encoder_b, the fields of `Difference`
+        (`estimate` is a minus b), p_holm (`p_value` adjusted by Holm over the lines of
         the same condition) and note. Where two encoders cannot be paired, as in a run cut short, the numbers
         are NaN and the note says why.
 
@@ -73,6 +78,13 @@ def compare(frame: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
         if not lines.empty:
             tables.append(lines.assign(p_holm=holm(lines["p_value"].tolist())))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _suite_difference(a: pd.Series[Any], b: pd.Series[Any]) -> Difference:
+    tasks = a.groupby(level="task")
+    return mean_difference(
+        [cluster_difference(_by_seed(part), _by_seed(b.loc[part.index])) for _, part in tasks]
+    )
 
 
 def _outcomes(rows: pd.DataFrame) -> pd.Series[Any]:
@@ -101,6 +113,8 @@ def _comparisons(rows: pd.DataFrame, baseline: str | None) -> Iterator[dict[str,
     scopes: list[tuple[tuple[str, str], pd.DataFrame]] = [
         ((str(suite), str(task)), part) for (suite, task), part in rows.groupby(["suite", "task"], sort=True)
     ]
+    if rows["suite"].nunique() > 1:
+        scopes += [((str(suite), ALL_TASKS), part) for suite, part in rows.groupby("suite", sort=True)]
     scopes.append((("", ALL_TASKS), rows))
     for ((suite, task), part), (a, b) in itertools.product(scopes, pairs):
         line = {"suite": suite, "task": task, "encoder_a": a, "encoder_b": b}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from egorep.commands import Command, ConfigError, typed
 from egorep.encoder import POOLS
@@ -18,11 +19,16 @@ from egorep.registry import validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
 from robot_eval.environment import EnvSettings
 from robot_eval.policies.mlp import ACTIVATIONS, MLPConfig
+from robot_eval.published import published_names
 from robot_eval.render import LOOKS, Look
 from robot_eval.suites import load_suite
 from robot_eval.variation import VARIATIONS, VariationName
 
-COMMAND = Command("robot_eval", "robot_eval.configs", "config", ("suite", "protocol", "experiment"))
+COMMAND = Command(
+    "robot_eval", "robot_eval.configs", "config", groups=("suite", "protocol", "experiment"), lists=("suite",)
+)
+# For the default of `out`; sorted, so that the order of the suites makes no other folder.
+OmegaConf.register_new_resolver("joined_names", lambda mapping: "_".join(sorted(mapping)), replace=True)
 
 
 # The dataclasses are not frozen: OmegaConf merges into nothing that is read-only.
@@ -33,14 +39,22 @@ class SuiteConfig:
     """A suite's own defaults.
 
     Attributes:
-        name: the suite's.
         camera: that it is seen through.
         tasks: the default set.
     """
 
-    name: str
     camera: str
     tasks: list[str]
+
+
+class TaskName(NamedTuple):
+    """A task of a suite."""
+
+    suite: str
+    task: str
+
+    def __str__(self) -> str:
+        return f"{self.suite}/{self.task}"
 
 
 @dataclass
@@ -68,7 +82,8 @@ class Protocol:
         head, optimiser, budget: of behaviour cloning.
         episodes: per evaluation.
         held_out_episodes: of the picked policy, on fresh seeds.
-        horizon: control steps of an episode at most.
+        horizon: control steps of an episode at most: a number, `suite` (what the suite's own protocol gives
+            the task) or `short` (what a good policy needs, with room to spare).
         hold: end an episode after so many successful steps in a row; 0 never.
         success: `last` (at the last step) or `any`: the protocol's rule.
     """
@@ -87,7 +102,7 @@ class Protocol:
     budget: Budget
     episodes: int
     held_out_episodes: int
-    horizon: int
+    horizon: int | str
     hold: int
     success: str
 
@@ -101,13 +116,15 @@ class Protocol:
 class RunConfig:
     """One run of `python -m robot_eval`; `configs/robot_eval/config.yaml` says what each key means."""
 
-    suite: SuiteConfig
+    suites: dict[str, SuiteConfig]
     protocol: Protocol
-    tasks: list[str]
+    tasks: list[str] | None
     encoders: list[str]
     demos: int
+    published: dict[str, str] | None
+    filter_key: str | None
     seeds: Any
-    camera: str
+    camera: str | None
     variation: str
     judge: list[str] | None
     render: str
@@ -122,12 +139,33 @@ class RunConfig:
     out: str
     policy_seeds: list[int] = field(default_factory=list)
 
-    def settings(self, task: str, variation: str) -> EnvSettings:
+    @property
+    def chosen(self) -> list[TaskName]:
+        """The tasks of the run, in order; `tasks` are those of the suites unless it says.
+
+        Raises:
+            ValueError: no selected suite has such a task, or several have it.
+        """
+        if self.tasks is None:
+            return [TaskName(name, task) for name, suite in self.suites.items() for task in suite.tasks]
+        return [_task_name(task, list(self.suites)) for task in self.tasks]
+
+    def horizon(self, name: TaskName) -> int:
+        """Control steps of an episode of a task at most."""
+        steps = self.protocol.horizon
+        if isinstance(steps, int):
+            return steps
+        suite = load_suite(name.suite)
+        published = suite.horizons.get(name.task, suite.horizon)
+        # A task to which its suite gives more time than to others gets more of the short one, too.
+        return published if steps == "suite" else round(suite.short_horizon * published / suite.horizon)
+
+    def settings(self, name: TaskName, variation: str) -> EnvSettings:
         """The environment of a task under a variation."""
         return EnvSettings(
-            suite=self.suite.name,
-            task=task,
-            camera=self.camera,
+            suite=name.suite,
+            task=name.task,
+            camera=self.camera or self.suites[name.suite].camera,
             render=cast(Look, self.render),
             render_size=self.protocol.render_size,
             picture_size=self.protocol.picture_size,
@@ -160,7 +198,9 @@ def parse(config: DictConfig) -> RunConfig:
     run = typed(config, RunConfig)
     try:
         _check_names(run)
+        _check_tasks(run)
         _check_numbers(run)
+        _check_published(run)
         for key, folder in (("data", run.data), ("out", run.out)):
             writable_folder(key, folder)
     except (FileNotFoundError, ImportError, ValueError) as error:
@@ -169,13 +209,21 @@ def parse(config: DictConfig) -> RunConfig:
     return RunConfig(**{**run.__dict__, "policy_seeds": seeds})
 
 
+def _check_published(run: RunConfig) -> None:
+    tasks = {name.task: name for name in run.chosen if name.suite == "robosuite"}
+    for task, path in (run.published or {}).items():
+        if task not in tasks:
+            raise unknown("published robosuite task of this run", task, tasks)
+        names = published_names(Path(path), run.settings(tasks[task], run.variation), run.filter_key)
+        if len(names) < run.demos:
+            raise ValueError(f"{path} has {len(names)} demonstrations, demos={run.demos} are wanted")
+
+
 def _check_names(run: RunConfig) -> None:
-    suite = load_suite(run.suite.name)
     for key, names, valid in (
-        ("task", run.tasks, suite.tasks),
-        ("camera", [run.camera], suite.cameras),
         ("render", [run.render], LOOKS),
         ("variation", [run.variation, *(run.judge or [])], VARIATIONS),
+        ("horizon", [h for h in [run.protocol.horizon] if isinstance(h, str)], ("suite", "short")),
         ("activation", [run.protocol.head.activation], tuple(ACTIVATIONS)),
         ("success rule", [run.protocol.success], ("last", "any")),
         ("schedule", [run.protocol.optimiser.schedule], SCHEDULES),
@@ -185,14 +233,45 @@ def _check_names(run: RunConfig) -> None:
     ):
         for name in names:
             if name not in valid:
-                raise unknown(f"{suite.name} {key}" if key in ("task", "camera") else key, name, valid)
-    for key, names in (("tasks", run.tasks), ("encoders", run.encoders)):
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"{key} must be a list of distinct names, at least one, got {names}")
+                raise unknown(key, name, valid)
+    _check_distinct("encoders", run.encoders)
     for encoder in run.encoders:
         validate_encoder_name(encoder)
     if run.variation == "unseen":
         raise ValueError("variation=unseen is for judging: train under none or train, and set judge=[unseen]")
+
+
+def _check_tasks(run: RunConfig) -> None:
+    for name, config in run.suites.items():
+        suite = load_suite(name)
+        for camera in (config.camera, run.camera or config.camera):
+            if camera not in suite.cameras:
+                raise unknown(f"{name} camera", camera, suite.cameras)
+        for task in config.tasks:
+            if task not in suite.tasks:
+                raise unknown(f"{name} task", task, suite.tasks)
+    chosen = run.chosen
+    _check_distinct("tasks", [str(name) for name in chosen])
+    without = set(run.suites) - {name.suite for name in chosen}
+    if without:
+        raise ValueError(f"tasks has none of {', '.join(sorted(without))}: name one, or leave the suite out")
+
+
+def _check_distinct(key: str, names: list[str]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{key} must be a list of distinct names, at least one, got {names}")
+
+
+def _task_name(task: str, suites: list[str]) -> TaskName:
+    """The task that a user calls `task` or, where suites share its name, `suite/task`."""
+    tasks = [TaskName(suite, each) for suite in suites for each in load_suite(suite).tasks]
+    found = [name for name in tasks if task in (name.task, str(name))]
+    if not found:
+        valid = [str(name) if "/" in task else name.task for name in tasks]
+        raise unknown(f"task of {', '.join(suites)}", task, set(valid))
+    if len(found) > 1:
+        raise ValueError(f"task {task!r} is ambiguous: write one of {', '.join(map(str, found))}")
+    return found[0]
 
 
 def _check_numbers(run: RunConfig) -> None:
@@ -204,7 +283,7 @@ def _check_numbers(run: RunConfig) -> None:
         "protocol.frames": (protocol.frames, 1),
         "protocol.episodes": (protocol.episodes, 1),
         "protocol.held_out_episodes": (protocol.held_out_episodes, 1),
-        "protocol.horizon": (protocol.horizon, 1),
+        "protocol.horizon": (protocol.horizon if isinstance(protocol.horizon, int) else 1, 1),
         "protocol.hold": (protocol.hold, 0),
         "protocol.demo_hold": (protocol.demo_hold, 1),
         "protocol.picture_size": (protocol.picture_size, 1),

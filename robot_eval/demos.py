@@ -39,6 +39,7 @@ _logger = logging.getLogger(__name__)
 
 FIRST_SEED = 1_000_000  # demonstrations, evaluation and held-out episodes draw from seeds that never meet
 _MAX_CRASHES = 3
+_LOOK = "frame_hash"  # file beside the episodes of an unfinished collection
 # Experts of the suites succeed in most episodes; a task below this share is broken, not unlucky.
 _LEAST_SUCCESS = 0.2
 
@@ -49,26 +50,25 @@ def content_key(content: Any) -> str:
 
 
 @dataclass(frozen=True)
-class DemoRecipe:
-    """Everything that decides a set of demonstrations.
+class Recipe:
+    """What decides every set of demonstrations, wherever they are from.
 
     Attributes:
         settings: of the environment.
-        count: demonstrations wanted: the first `count` successful episodes in the order of their seeds.
-        noise, horizon, hold: see `robot_eval.simulators.demonstrate`.
+        count: demonstrations wanted: the first `count` good ones.
     """
 
     settings: EnvSettings
     count: int
-    noise: float
-    horizon: int
-    hold: int
 
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the packages that decide what the simulator does, and of our pictures."""
-        packages = load_suite(self.settings.suite).packages
-        return {"pictures": PICTURES_VERSION, **{p: importlib.metadata.version(p) for p in packages}}
+        suite = load_suite(self.settings.suite)
+        packages = {package: importlib.metadata.version(package) for package in suite.packages}
+        # A suite's first version has no entry: demonstrations older than the field stay what they are.
+        ours = {"suite": str(suite.version)} if suite.version > 1 else {}
+        return {"pictures": PICTURES_VERSION, **packages, **ours}
 
     @property
     def key(self) -> str:
@@ -76,6 +76,19 @@ class DemoRecipe:
         recipe = {**dataclasses.asdict(self), "versions": self.versions}
         ranges = RANGES.get(self.settings.variation)
         return content_key(recipe if ranges is None else {**recipe, "ranges": repr(ranges)})
+
+
+@dataclass(frozen=True)
+class DemoRecipe(Recipe):
+    """Everything that decides a set of demonstrations by an expert, the first that succeed.
+
+    Attributes:
+        noise, horizon, hold: see `robot_eval.simulators.demonstrate`.
+    """
+
+    noise: float
+    horizon: int
+    hold: int
 
 
 @dataclass(frozen=True)
@@ -106,14 +119,16 @@ class DemoSet:
 
     Attributes:
         demos: in the order of their seeds.
-        discarded: episodes in which the expert failed.
+        discarded: episodes in which the expert failed, or published demonstrations that are no good.
         fingerprint: of all that a policy learns from: pictures, observations and actions.
+        frame_hash: of the reference frame when they were filmed; empty in files older than this field.
     """
 
     path: Path
     demos: tuple[Demo, ...]
     discarded: int
     fingerprint: str
+    frame_hash: str
 
 
 def read_demos(path: Path) -> DemoSet:
@@ -122,7 +137,8 @@ def read_demos(path: Path) -> DemoSet:
         data = file["data"]
         names = sorted(data, key=lambda name: int(name.removeprefix("demo_")))
         demos = tuple(Demo(path, name, str(data[name].attrs["fingerprint"])) for name in names)
-        return DemoSet(path, demos, int(data.attrs["discarded"]), str(data.attrs["fingerprint"]))
+        frame_hash = str(data.attrs.get("frame_hash", ""))
+        return DemoSet(path, demos, int(data.attrs["discarded"]), str(data.attrs["fingerprint"]), frame_hash)
 
 
 def collect(
@@ -142,6 +158,26 @@ def collect(
     Raises:
         RuntimeError: the expert hardly ever succeeds, or one episode keeps crashing its simulator.
     """
+    return stored_once(
+        recipe, folder, progress, lambda parts: _Collection(recipe, parts, progress).run(workers)
+    )
+
+
+def stored_once(
+    recipe: Recipe,
+    folder: Path,
+    progress: Callable[[int], None] | None,
+    make: Callable[[Path], Sequence[int]],
+) -> DemoSet:
+    """The demonstrations of `recipe`, read from `folder` or, where they are not there yet, put there.
+
+    Args:
+        recipe: decides them.
+        folder: of all demonstrations.
+        progress: called with their number where they are there.
+        make: fills a folder with one part per seed (`write_part`; none where that demonstration is no good)
+            and `write_look`, going on from what a killed process left there; returns the seeds.
+    """
     settings = recipe.settings
     path = folder / settings.suite / settings.task / f"{recipe.key}.hdf5"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +185,7 @@ def collect(
         if not path.exists():
             parts = path.with_suffix(".parts")
             parts.mkdir(exist_ok=True)
-            seeds = _Collection(recipe, parts, progress).run(workers)
-            _assemble(recipe, parts, seeds, path)
+            _assemble(recipe, parts, make(parts), path)
             shutil.rmtree(parts)
         elif progress is not None:
             progress(recipe.count)
@@ -173,6 +208,7 @@ class _Collection:
         self._resume()
         if self._missing() > 0:
             with simulators(self._recipe.settings, workers) as pool:
+                write_look(self._parts, pool[0])
                 busy: dict[Simulator, int] = {}
                 while self._missing() > 0 or busy:
                     self._assign(pool, busy)
@@ -231,8 +267,7 @@ class _Collection:
         if trajectory is None:
             (self._parts / f"{seed}.failed").touch()
         else:
-            with replacing(self._parts / f"{seed}.hdf5") as temporary, h5py.File(temporary, "w") as file:
-                _write_demo(file.create_group("demo"), trajectory, self._recipe.settings.camera)
+            write_part(self._parts, trajectory, self._recipe.settings.camera)
         self._settle(seed, success=trajectory is not None)
         self._check_expert()
 
@@ -250,6 +285,17 @@ class _Collection:
         return [seed for seed in sorted(self._outcome) if seed <= good[-1]]
 
 
+def write_look(parts: Path, simulator: Simulator) -> None:
+    """Keep the hash of a simulator's reference frame beside the episodes of an unfinished collection."""
+    (parts / _LOOK).write_text(simulator.call("reference")["frame_hash"])
+
+
+def write_part(parts: Path, trajectory: Trajectory, camera: str) -> None:
+    """Keep an episode of an unfinished collection."""
+    with replacing(parts / f"{trajectory.seed}.hdf5") as temporary, h5py.File(temporary, "w") as file:
+        _write_demo(file.create_group("demo"), trajectory, camera)
+
+
 def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
     length = len(trajectory.actions)
     pictures = trajectory.pictures
@@ -261,8 +307,8 @@ def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
         compression="gzip",
         compression_opts=1,
     )
-    group.create_dataset("obs/proprio", data=trajectory.proprio)
-    group.create_dataset("obs/state", data=trajectory.state)
+    for key, values in trajectory.observations.items():
+        group.create_dataset(f"obs/{key}", data=values)
     group.create_dataset("states", data=trajectory.simulator_state)
     group.create_dataset("actions", data=trajectory.actions)
     group.create_dataset("rewards", data=trajectory.success.astype(np.float32))
@@ -272,16 +318,18 @@ def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
     group.attrs["num_samples"] = length
     group.attrs["seed"] = trajectory.seed
     group.attrs["fingerprint"] = frames_fingerprint(pictures)
+    if trajectory.model_file is not None:
+        group.attrs["model_file"] = trajectory.model_file
 
 
-def _assemble(recipe: DemoRecipe, parts: Path, seeds: Sequence[int], path: Path) -> None:
+def _assemble(recipe: Recipe, parts: Path, seeds: Sequence[int], path: Path) -> None:
     with replacing(path) as temporary:
         with h5py.File(temporary, "w") as file:
             _join(file.create_group("data"), recipe, parts, seeds)
         _sync(temporary)
 
 
-def _join(data: h5py.Group, recipe: DemoRecipe, parts: Path, seeds: Sequence[int]) -> None:
+def _join(data: h5py.Group, recipe: Recipe, parts: Path, seeds: Sequence[int]) -> None:
     kept = [seed for seed in seeds if (parts / f"{seed}.hdf5").exists()]
     digest = hashlib.blake2b(digest_size=10)
     total = 0
@@ -294,17 +342,13 @@ def _join(data: h5py.Group, recipe: DemoRecipe, parts: Path, seeds: Sequence[int
         for key in ("actions", "obs/proprio", "obs/state"):
             digest.update(demo[key][:].tobytes())
     data.attrs["total"] = total
-    data.attrs["env_args"] = json.dumps(_robomimic_env_args(recipe))
+    data.attrs["env_args"] = json.dumps(load_suite(recipe.settings.suite).env_args(recipe.settings))
     data.attrs["recipe"] = json.dumps({**dataclasses.asdict(recipe), "versions": recipe.versions})
     data.attrs["discarded"] = len(seeds) - len(kept)
     data.attrs["fingerprint"] = digest.hexdigest()
+    data.attrs["frame_hash"] = (parts / _LOOK).read_text()
 
 
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _robomimic_env_args(recipe: DemoRecipe) -> dict[str, Any]:
-    # type 2 is robomimic's EnvType.GYM_TYPE: neither robosuite (1) nor iGibson (3).
-    return {"env_name": recipe.settings.task, "type": 2, "env_kwargs": dataclasses.asdict(recipe.settings)}

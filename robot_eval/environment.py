@@ -6,8 +6,8 @@ This module and the suites are imported by simulator processes, which never impo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import gymnasium
@@ -46,6 +46,8 @@ class EnvSettings:
 class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     """One task of a suite. Observations hold `proprio` (what the robot feels) and `state` (everything).
 
+    A suite may add what its own tools look for under other names; policies here see the first two alone.
+
     Pictures come from `render()`, on demand, because on a CPU they cost more than all the rest; the
     renderer is made at the first call. `reset(seed=...)` decides the episode entirely: layout and looks.
     Subclasses call `_adopt` at the end of their constructor.
@@ -76,9 +78,16 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     def _step_task(self, action: npt.NDArray[np.float32]) -> bool:
         """Apply one action and say whether the task is now achieved."""
 
+    def _strictly_done(self, success: bool) -> bool:
+        """Whether the task is done by a measure that leaves no doubt; `success` is what the suite says.
+
+        For suites whose own measure is loose: a drawer counts as open when it has moved by a fifth.
+        """
+        return success
+
     @abstractmethod
     def _observe(self) -> Observation:
-        """`proprio` and `state`, each 1-D float32."""
+        """`proprio` and `state`, each 1-D float32, and what else the suite's own tools expect."""
 
     @abstractmethod
     def expert_action(self) -> npt.NDArray[np.float32]:
@@ -87,7 +96,20 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     @property
     @abstractmethod
     def simulator_state(self) -> npt.NDArray[np.float64]:
-        """The flat MuJoCo state, positions then velocities, as robomimic stores it."""
+        """The flat MuJoCo state as robomimic stores it: positions, velocities; robosuite: time first."""
+
+    def restore(self, state: npt.NDArray[np.float64]) -> Observation:
+        """Go to a `simulator_state` of this task, whatever the episode, and observe it.
+
+        Raises:
+            NotImplementedError: the suite cannot.
+        """
+        raise NotImplementedError(f"{self.settings.suite} has no way to go to a stored state")
+
+    @property
+    def model_file(self) -> str | None:
+        """The model as XML, for suites whose own tools rebuild an episode from it."""
+        return None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -113,6 +135,8 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step. The reward is 1 while the task is achieved; episodes end by the caller's horizon.
 
+        The info holds `success`, the suite's own measure, and `strict_success`, ours where that is loose.
+
         Raises:
             ValueError: the action has another shape than the action space, or a NaN.
         """
@@ -123,7 +147,8 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
             )
         box = cast(gymnasium.spaces.Box, self.action_space)
         success = self._step_task(np.clip(action, box.low, box.high))
-        return self._observe(), float(success), False, False, {"success": success}
+        info = {"success": success, "strict_success": self._strictly_done(success)}
+        return self._observe(), float(success), False, False, info
 
     def render(self) -> npt.NDArray[np.uint8]:
         """The current picture, (picture_size, picture_size, 3) uint8 RGB, upright."""
@@ -155,6 +180,11 @@ def _set_upright(model: mujoco.MjModel) -> None:
             model.cam_quat[camera] = turned
 
 
+def _gym_env_args(settings: EnvSettings) -> dict[str, Any]:
+    # type 2 is robomimic's EnvType.GYM_TYPE: neither robosuite (1) nor iGibson (3).
+    return {"env_name": settings.task, "type": 2, "env_kwargs": asdict(settings)}
+
+
 @dataclass(frozen=True)
 class Suite:
     """A simulation suite: what it offers, and how to make one of its environments.
@@ -164,15 +194,26 @@ class Suite:
         tasks: all of them.
         cameras: that every task has.
         horizon: control steps of an episode in the suite's own protocol.
+        short_horizon: control steps in which a good policy finishes with room to spare: for quick runs.
+        horizons: `horizon` of the tasks in which it differs.
         control_hz: control steps per second, for videos.
         packages: whose versions decide what the suite does.
+        version: raised when our part of it or its expert does something else: demonstrations are keyed by it.
         make: builds an environment; its settings are valid.
+        noise_scale: of a protocol's noise on the expert's actions; below 1 where these are forces or angles
+            that shake the robot more than moves of its hand do.
+        env_args: what robomimic's tools build an environment from, for its `env_args` attribute.
     """
 
     name: str
     tasks: tuple[str, ...]
     cameras: tuple[str, ...]
     horizon: int
+    short_horizon: int
     control_hz: int
     packages: tuple[str, ...]
     make: Callable[[EnvSettings], RobotEnv]
+    horizons: Mapping[str, int] = field(default_factory=dict)
+    noise_scale: float = 1.0
+    version: int = 1
+    env_args: Callable[[EnvSettings], dict[str, Any]] = _gym_env_args

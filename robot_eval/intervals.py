@@ -138,26 +138,28 @@ def cluster_difference(
 
 
 def mean_difference(differences: Sequence[Difference]) -> Difference:
-    """Differences on several tasks as one, every task with the same weight.
+    """Differences on several tasks, or in several suites, as one: each has the same weight.
 
-    The interval is that of `mean_interval`; the tests are McNemar's on all tasks' discordant pairs, shrunk
-    by the one factor that leaves their mean the variance that the tasks' own design effects give it.
+    The interval is that of `mean_interval`. The tests are McNemar's on all discordant pairs, each pair with
+    its weight in the mean, scaled by the one factor that leaves the mean the variance that the parts' own
+    design effects give it; `wins`, `losses` and `pairs` are plain counts.
 
     Raises:
         ValueError: nothing to average.
     """
     mean = mean_interval([Interval(*each[:3]) for each in differences], bounds=(-1.0, 1.0))
-    wins, losses = sum(each.wins for each in differences), sum(each.losses for each in differences)
     pairs = sum(each.pairs for each in differences)
-    shrink = _common_shrink(differences)
+    # Under the null, the mean difference of independent pairs varies by (discordant pairs) / pairs^2.
+    plain = sum((each.wins + each.losses) / each.pairs**2 for each in differences)
+    clustered = sum((each.wins + each.losses) / (each.pairs * each.effective) for each in differences)
     return Difference(
         *mean,
-        p_value=mcnemar(wins * shrink, losses * shrink),
-        p_mcnemar=mcnemar(wins, losses),
-        wins=wins,
-        losses=losses,
+        p_value=_weighted_mcnemar(differences, clustered),
+        p_mcnemar=_weighted_mcnemar(differences, plain),
+        wins=sum(each.wins for each in differences),
+        losses=sum(each.losses for each in differences),
         pairs=pairs,
-        effective=pairs * shrink,
+        effective=pairs * plain / clustered if clustered > 0 else float(pairs),
     )
 
 
@@ -204,13 +206,12 @@ def _clusters(outcomes: Sequence[Sequence[bool]]) -> list[npt.NDArray[np.float64
     return clusters
 
 
-def _common_shrink(differences: Sequence[Difference]) -> float:
-    # Without clusters and under the null, a task's mean difference varies by (discordant pairs) / pairs^2.
-    plain = [(each.wins + each.losses) / each.pairs**2 for each in differences]
-    clustered = [
-        variance * each.pairs / each.effective for variance, each in zip(plain, differences, strict=True)
-    ]
-    return sum(plain) / sum(clustered) if sum(clustered) > 0 else 1.0
+def _weighted_mcnemar(differences: Sequence[Difference], variance: float) -> float:
+    """McNemar's test of the sum of the parts' mean differences, which has this `variance` under the null."""
+    wins = sum(each.wins / each.pairs for each in differences)
+    losses = sum(each.losses / each.pairs for each in differences)
+    scale = (wins + losses) / variance if variance > 0 else 0.0
+    return mcnemar(wins * scale, losses * scale)
 
 
 def _agresti_min(wins: float, losses: float, pairs: float, level: float) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from egorep.figures import styled
-from robot_eval.stats import encoder_order, overall, successes
+from robot_eval.stats import encoder_order, overall, successes, suite_means
 
 # Okabe & Ito (2008) without its yellow, which vanishes on white; then Tol's muted colours for long tables.
 PALETTE = (
@@ -45,27 +45,31 @@ def colours(encoders: Sequence[str]) -> dict[str, str]:
     return GREYS | {encoder: PALETTE[index % len(PALETTE)] for index, encoder in enumerate(named)}
 
 
-def success_figure(summary: pd.DataFrame) -> Figure:
-    """Held-out success with intervals, a panel per task and one for the mean, encoders down.
+def success_figure(summary: pd.DataFrame, paint: Mapping[str, str] | None = None) -> Figure:
+    """Held-out success with intervals, encoders down: a panel per task and one for the mean.
 
-    Filled markers were judged under what the policies learned on, hollow ones under the unseen variation;
-    discs learned under variation "train" and squares under "none".
+    Of several suites, a panel per suite, the mean over its tasks, and one for the mean over suites. Filled
+    markers were judged under what the policies learned on, hollow ones under the unseen variation; discs
+    learned under variation "train" and squares under "none".
 
     Args:
         summary: lines of `summarise` for one policy and protocol.
+        paint: colour per encoder; `colours` of the summary's by default.
     """
-    encoders = encoder_order(summary)
-    panels = [*_tasks(summary), ("", "mean over tasks")]
-    data = pd.concat([summary, overall(summary).assign(suite="", task="mean over tasks")])
-    conditions = sorted(set(map(tuple, summary[["train_variation", "variation"]].to_numpy())))
+    several = summary["suite"].nunique() > 1
+    lines = suite_means(summary) if several else summary
+    mean = f"mean over {'suites' if several else 'tasks'}"
+    lines = lines.assign(panel=lines["suite" if several else "task"])
+    data = pd.concat([lines, overall(summary).assign(panel=mean)])
+    encoders, panels = encoder_order(summary), [*sorted(set(lines["panel"])), mean]
+    conditions = sorted(set(map(tuple, lines[["train_variation", "variation"]].to_numpy())))
     row_height = 0.2 + 0.14 * len(conditions)
     figure, grid = _panels(len(panels), 0.75 + row_height * len(encoders))
-    paint = colours(encoders)
+    paint = paint or colours(encoders)
     with styled():
-        for index, (axes, (suite, task)) in enumerate(zip(grid, panels, strict=False)):
-            rows = data[(data["suite"] == suite) & (data["task"] == task)]
-            axes.set_title(_label(suite, task, summary), pad=6)
-            _draw_rates(axes, rows, encoders, conditions, paint)
+        for index, (axes, panel) in enumerate(zip(grid, panels, strict=False)):
+            axes.set_title(_label(panel), pad=6)
+            _draw_rates(axes, data[data["panel"] == panel], encoders, conditions, paint)
             axes.set_yticks(
                 range(len(encoders)), encoders if index % _columns(len(panels)) == 0 else [""] * len(encoders)
             )
@@ -73,11 +77,12 @@ def success_figure(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def curves_figure(frame: pd.DataFrame) -> Figure | None:
+def curves_figure(frame: pd.DataFrame, paint: Mapping[str, str] | None = None) -> Figure | None:
     """Success at every checkpoint: the mean over policy seeds, with the single seeds thin behind it.
 
     Args:
-        frame: result rows of one policy and protocol.
+        frame: result rows of one suite, policy and protocol.
+        paint: as in `success_figure`.
 
     Returns:
         The figure, or None when nothing was evaluated during training.
@@ -86,12 +91,12 @@ def curves_figure(frame: pd.DataFrame) -> Figure | None:
     if during.empty:
         return None
     during = during.assign(rate=[float(np.mean(successes(row))) for row in during.itertuples()])
-    panels, paint = _tasks(during), colours(list(frame["encoder"]))
+    panels, paint = sorted(set(during["task"])), paint or colours(list(frame["encoder"]))
     figure, grid = _panels(len(panels), 2.35)
     with styled():
-        for axes, (suite, task) in zip(grid, panels, strict=False):
-            axes.set_title(_label(suite, task, during), pad=6)
-            _draw_curves(axes, during[(during["suite"] == suite) & (during["task"] == task)], paint)
+        for axes, task in zip(grid, panels, strict=False):
+            axes.set_title(_label(task), pad=6)
+            _draw_curves(axes, during[during["task"] == task], paint)
     names = sorted(set(during["encoder"]))
     handles = [Line2D([], [], color=paint[name], linewidth=2, label=name) for name in names]
     if during["train_variation"].nunique() > 1:
@@ -116,12 +121,7 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _tasks(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    return sorted({(str(suite), str(task)) for suite, task in frame[["suite", "task"]].to_numpy()})
-
-
-def _label(suite: str, task: str, frame: pd.DataFrame) -> str:
-    label = f"{suite}/{task}" if suite and frame["suite"].nunique() > 1 else task
+def _label(label: str) -> str:
     return label if len(label) <= 34 else f"{label[:33]}…"
 
 
@@ -145,7 +145,7 @@ def _draw_rates(
     rows: pd.DataFrame,
     encoders: list[str],
     conditions: list[tuple[str, str]],
-    paint: dict[str, str],
+    paint: Mapping[str, str],
 ) -> None:
     spread = 0.56 / max(1, len(conditions))
     known: Iterator[Any] = rows.dropna(subset=["held_out"]).itertuples()
@@ -182,7 +182,7 @@ def _condition_legend(figure: Figure, conditions: list[tuple[str, str]]) -> None
     _legend(figure, handles)
 
 
-def _draw_curves(axes: Axes, rows: pd.DataFrame, paint: dict[str, str]) -> None:
+def _draw_curves(axes: Axes, rows: pd.DataFrame, paint: Mapping[str, str]) -> None:
     for (encoder, train), part in rows.groupby(["encoder", "train_variation"], sort=True):
         look: dict[str, Any] = {"color": paint[str(encoder)], "linestyle": _DASHES[str(train)]}
         for _, seed in part.sort_values("checkpoint").groupby("seed"):

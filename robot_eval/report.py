@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from egorep.figures import to_svg
 from egorep.files import replacing
+from robot_eval.looks import LookNote, look_notes
 from robot_eval.plots import colours, curves_figure, data_uri, success_figure, to_png
 from robot_eval.results import read_results
 from robot_eval.stats import (
@@ -24,12 +25,14 @@ from robot_eval.stats import (
     overall,
     result_tables,
     successes,
+    suite_means,
     summarise,
 )
 
 # Typographic signs for the page, spelled out because they look like a hyphen in an editor.
 _NONE, _MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _SETTING = ["policy", "protocol"]
+_TASK = ["suite", "task"]
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -54,6 +57,7 @@ def write_report(run_folder: str | Path) -> Path:
     )
     environment.filters |= {"rate": _rate, "signed": _signed, "p": _p_value, "duration": _duration}
     videos, missing = _videos(frame, run_folder)
+    looks = _look_notes(frame)
     page = environment.get_template("report.html.j2").render(
         title=f"{_join(frame['suite'])}: frozen encoders under behaviour cloning",
         facts=_facts(frame),
@@ -61,7 +65,8 @@ def write_report(run_folder: str | Path) -> Path:
         settings=_settings(frame, summary),
         videos=videos,
         missing=missing,
-        warnings=_warnings(frame),
+        warnings=[*_warnings(frame), *(note.text for note in looks if note.alarming)],
+        remarks=[note.text for note in looks if not note.alarming],
         encoders=_encoder_provenance(frame, encoder_order(summary)),
         demonstrations=_demonstrations(frame),
         worlds=_worlds(frame),
@@ -90,23 +95,42 @@ def save_figure(run_folder: str | Path, path_png: str | Path) -> Path:
 
 def _settings(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
     """What the page shows for each policy and protocol; encoders compare only within one."""
+    paint = colours(list(frame["encoder"]))
     sections = []
     for index, (key, lines) in enumerate(summary.groupby(_SETTING, sort=True)):
         policy, protocol = map(str, key)
         rows = frame[(frame["policy"] == policy) & (frame["protocol"] == protocol)]
-        curves = curves_figure(rows)
+        suites = sorted(set(lines["suite"]))
         sections.append(
             {
                 "name": f"{policy} policy, protocol {protocol}",
-                "tables": result_tables(lines),
-                "plot": Markup(to_svg(success_figure(lines), f"s{index}")),  # our own SVG, not names
-                "curves": Markup(to_svg(curves, f"c{index}")) if curves else None,  # our own SVG, not names
+                "overview": _success("", lines, paint, f"s{index}") if len(suites) > 1 else None,
+                "suites": [
+                    _success(suite, lines[lines["suite"] == suite], paint, f"s{index}-{place}")
+                    | {"curves": _curves(rows[rows["suite"] == suite], paint, f"c{index}-{place}")}
+                    for place, suite in enumerate(suites)
+                ],
                 "differences": _differences(rows, encoder_order(lines)),
                 "numbers": _numbers(lines),
+                "strict": _strict_differs(lines),
                 "flattery": _flattery(lines),
             }
         )
     return sections
+
+
+def _success(suite: str, lines: pd.DataFrame, paint: dict[str, str], prefix: str) -> dict[str, Any]:
+    """Tables and plot of a suite or, where `suite` is empty, of the means of several."""
+    return {
+        "suite": suite,
+        "tables": [table for table in result_tables(lines) if table.suite == suite],
+        "plot": Markup(to_svg(success_figure(lines, paint), prefix)),  # our own SVG, not names
+    }
+
+
+def _curves(rows: pd.DataFrame, paint: dict[str, str], prefix: str) -> Markup | None:
+    figure = curves_figure(rows, paint)
+    return Markup(to_svg(figure, prefix)) if figure else None  # our own SVG, not names
 
 
 def _differences(rows: pd.DataFrame, order: list[str]) -> list[dict[str, Any]]:
@@ -114,20 +138,31 @@ def _differences(rows: pd.DataFrame, order: list[str]) -> list[dict[str, Any]]:
     table = compare(rows)
     if table.empty:
         return []
+    several = rows["suite"].nunique() > 1
+    table["scope"] = [_scope(suite, task, several) for suite, task in table[_TASK].to_numpy()]
+    table["is_part"] = table["suite"] != ""  # what is over everything comes first
     table["rank"] = [
         min(order.index(a), order.index(b)) for a, b in table[["encoder_a", "encoder_b"]].to_numpy()
     ]
     sections = []
     for (train, judged), part in table.groupby(["train_variation", "variation"], sort=True):
-        lines = [_better_first(line) for line in part.sort_values("rank", kind="stable").to_dict("records")]
+        part = part.sort_values(["is_part", "rank"], kind="stable")
+        lines = [_better_first(line) for line in part.to_dict("records")]
         sections.append(
             {
                 "title": f"Trained on variation {train}, judged on {judged}",
+                "weights": "suites weighted equally" if several else "tasks weighted equally",
                 "together": [line for line in lines if line["task"] == ALL_TASKS],
                 "by_task": [line for line in lines if line["task"] != ALL_TASKS],
             }
         )
     return sections
+
+
+def _scope(suite: str, task: str, several: bool) -> str:
+    if task != ALL_TASKS:
+        return _label(suite, task, several)
+    return f"{ALL_TASKS} of {suite}" if suite else "all suites" if several else ALL_TASKS
 
 
 def _better_first(line: dict[Any, Any]) -> dict[Any, Any]:
@@ -146,15 +181,30 @@ def _better_first(line: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _numbers(lines: pd.DataFrame) -> list[dict[Any, Any]]:
-    """`last`, `best` and `held_out` per encoder, task and condition, with the mean over tasks at the end."""
-    means = overall(lines).assign(
-        suite="", task="mean over tasks", held_out_any=None, held_out_last_step=None
-    )
-    conditions = ["train_variation", "variation"]
-    table = pd.concat([lines, means.astype({"held_out_any": float, "held_out_last_step": float})])
-    table["is_mean"] = table["suite"] == ""
+    """`last`, `best` and `held_out` per encoder, task and condition, with the means over tasks and suites."""
+    several = lines["suite"].nunique() > 1
+    parts = [
+        lines.assign(label=[_label(suite, task, several) for suite, task in lines[_TASK].to_numpy()], rank=0)
+    ]
+    if several:
+        means = suite_means(lines)
+        parts.append(means.assign(label=means["suite"] + " / mean over tasks", rank=0))
+    mean = f"mean over {'suites' if several else 'tasks'}"
+    table = pd.concat([*parts, overall(lines).assign(suite="", label=mean, rank=1)])
+    table["is_mean"] = table["task"].isna()
     table["place"] = table["encoder"].map({name: index for index, name in enumerate(encoder_order(lines))})
-    return table.sort_values([*conditions, "is_mean", "suite", "task", "place"]).to_dict("records")
+    order = ["train_variation", "variation", "rank", "suite", "is_mean", "task", "place"]
+    return table.sort_values(order).to_dict("records")
+
+
+def _label(suite: str, task: str, several: bool) -> str:
+    return f"{suite} / {task}" if several else task
+
+
+def _strict_differs(lines: pd.DataFrame) -> bool:
+    """Whether the strict measure counts less than the suites' own anywhere."""
+    known = lines.dropna(subset=["held_out", "held_out_strict"])
+    return bool((known["held_out_strict"] != known["held_out"]).any())
 
 
 def _flattery(lines: pd.DataFrame) -> str:
@@ -220,7 +270,7 @@ def _facts(frame: pd.DataFrame) -> list[tuple[str, str]]:
     episodes = sorted({len(seeds) for seeds in held_out["episode_seeds"]})
     return [
         ("Encoders", str(frame["encoder"].nunique())),
-        ("Tasks", str(len(frame[["suite", "task"]].drop_duplicates()))),
+        ("Tasks", _count_tasks(frame)),
         ("Policy", _join(frame["policy"])),
         ("Protocol", _join(frame["protocol"])),
         ("Demonstrations", _join(frame["demos"])),
@@ -228,6 +278,16 @@ def _facts(frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Held-out episodes per seed", _join(episodes) or "none"),
         ("Evaluations", str(len(frame))),
     ]
+
+
+def _count_tasks(frame: pd.DataFrame) -> str:
+    tasks, suites = len(frame[_TASK].drop_duplicates()), frame["suite"].nunique()
+    return f"{tasks} in {suites} suites" if suites > 1 else str(tasks)
+
+
+def _look_notes(frame: pd.DataFrame) -> list[LookNote]:
+    order = ["suite", "task", "train_variation", "variation"]
+    return look_notes(frame.sort_values(order, kind="stable").itertuples())
 
 
 def _warnings(frame: pd.DataFrame) -> list[str]:
@@ -273,7 +333,7 @@ def _demonstrations(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _worlds(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     columns = ["suite", "task", "variation", "render", "camera", "frame_hash"]
-    return frame[columns].drop_duplicates().sort_values(columns).to_dict("records")
+    return frame[[*columns, "horizon"]].drop_duplicates().sort_values(columns).to_dict("records")
 
 
 def _versions(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:

@@ -47,6 +47,11 @@ IDENTITY = (
     "demos_fingerprint",
 )
 
+# Fields that results of earlier versions lack.
+_ADDED_LATER = frozenset(
+    {"strict_any", "strict_last", "demos_frame_hash", "horizon", "render_size", "picture_size"}
+)
+
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -59,8 +64,13 @@ class EvaluationRow:
     evaluated during training, on the evaluation seeds; one of role "held_out" is the policy picked by `best`,
     on fresh seeds. `video` is a path relative to the run folder and shows the row's first episode.
 
+    `strict_any` and `strict_last` are the successes by a measure that leaves no doubt, where the suite's own
+    is loose. `frame_hash` is that of the reference frame as the rollouts' simulator drew it, and
+    `demos_frame_hash` as the demonstrations' did. What rows older than a field do not say is None.
+
     Raises:
-        ValueError: an unknown role, rule or variation, no episode, or episode lists of different lengths.
+        ValueError: an unknown role, rule or variation, no episode, episode lists of different lengths, or a
+            strict success that is no success.
     """
 
     encoder: str
@@ -91,6 +101,12 @@ class EvaluationRow:
     restarts: int
     versions: dict[str, str]
     video: str | None = None
+    strict_any: list[bool] | None = None
+    strict_last: list[bool] | None = None
+    demos_frame_hash: str | None = None
+    horizon: int | None = None
+    render_size: int | None = None
+    picture_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, valid in (
@@ -106,14 +122,16 @@ class EvaluationRow:
         self._check_episodes()
 
     def _check_episodes(self) -> None:
-        names = ("episode_seeds", "success_any", "success_last", "episode_steps")
-        lengths = {name: len(getattr(self, name)) for name in names}
+        names = ("episode_seeds", "success_any", "success_last", "episode_steps", "strict_any", "strict_last")
+        lengths = {name: len(getattr(self, name)) for name in names if getattr(self, name) is not None}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(
                 f"an evaluation needs the same number (> 0) of entries in each list; got {lengths}"
             )
         if len(set(self.episode_seeds)) != len(self.episode_seeds):
             raise ValueError("episode_seeds repeat: an episode would count twice")
+        _check_strict("any", self.strict_any, self.success_any)
+        _check_strict("last", self.strict_last, self.success_last)
 
     @property
     def successes(self) -> list[bool]:
@@ -132,8 +150,9 @@ class EvaluationRow:
             ValueError: a column is missing or unknown, or its values do not make a row.
         """
         names = {field.name for field in fields(cls)}
-        if set(record) != names:
-            raise ValueError(f"not a result: columns {sorted(names ^ set(record))} are missing or unknown")
+        wrong = (names - _ADDED_LATER - set(record)) | (set(record) - names)
+        if wrong:
+            raise ValueError(f"not a result: columns {sorted(wrong)} are missing or unknown")
         return cls(**{**record, "versions": json.loads(record["versions"])})
 
 
@@ -220,7 +239,7 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no table there.
-        ValueError: the file lacks columns of `EvaluationRow`.
+        ValueError: the file lacks columns of `EvaluationRow` that are not of a later version.
     """
     path = Path(path)
     path = path / "results.parquet" if path.is_dir() else path
@@ -232,10 +251,17 @@ def read_results(path: str | Path) -> pd.DataFrame:
 
 
 def frame_of(rows: Iterable[EvaluationRow]) -> pd.DataFrame:
-    """Rows as a frame: the columns of `EvaluationRow`; `versions` are dictionaries, `video` may be None."""
-    names = [field.name for field in fields(EvaluationRow)]
-    frame = pd.DataFrame([[getattr(row, name) for name in names] for row in rows], columns=names)
-    return frame.astype({"video": object})
+    """Rows as a frame: the columns of `EvaluationRow`; `versions` are dictionaries, the unknown is None."""
+    rows = list(rows)
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(EvaluationRow)}
+    # As objects, what may be None stays None: pandas would make floats of whole numbers with gaps.
+    kinds = dict.fromkeys({"video", *_ADDED_LATER}, object)
+    return pd.DataFrame({name: pd.Series(values, dtype=kinds.get(name)) for name, values in columns.items()})
+
+
+def _check_strict(rule: str, strict: list[bool] | None, success: list[bool]) -> None:
+    if strict is not None and any(hard and not soft for hard, soft in zip(strict, success, strict=True)):
+        raise ValueError(f"strict_{rule} counts an episode that success_{rule} does not")
 
 
 def _plain(value: Any) -> Any:
@@ -257,17 +283,14 @@ def _read_unit(path: Path) -> EvaluationRow | None:
 
 
 def _schema() -> pa.Schema:
-    lists = {
-        "episode_seeds": pa.list_(pa.int64()),
-        "success_any": pa.list_(pa.bool_()),
-        "success_last": pa.list_(pa.bool_()),
-        "episode_steps": pa.list_(pa.int64()),
+    types = {
+        "list[int]": pa.list_(pa.int64()),
+        "list[bool]": pa.list_(pa.bool_()),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "str": pa.string(),
+        "dict[str, str]": pa.string(),  # JSON
     }
-    scalars = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-    text = pa.string()  # versions as JSON, video or null
     return pa.schema(
-        [
-            (field.name, lists.get(field.name) or scalars.get(str(field.type), text))
-            for field in fields(EvaluationRow)
-        ]
+        [(field.name, types[str(field.type).removesuffix(" | None")]) for field in fields(EvaluationRow)]
     )

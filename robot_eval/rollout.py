@@ -49,6 +49,7 @@ class EpisodeResult:
         seed: of the episode.
         success_any: the task was achieved at some step.
         success_last: it was achieved at the last step.
+        strict_any, strict_last: likewise, by the strict measure (`RobotEnv.step`).
         steps: taken.
         pictures: (T, H, W, 3) uint8, of recorded episodes.
     """
@@ -56,6 +57,8 @@ class EpisodeResult:
     seed: int
     success_any: bool
     success_last: bool
+    strict_any: bool
+    strict_last: bool
     steps: int
     pictures: npt.NDArray[np.uint8] | None
 
@@ -66,6 +69,7 @@ class _Episode:
     window: InputWindow
     recording: bool
     successes: list[bool] = field(default_factory=list)
+    strict: list[bool] = field(default_factory=list)
     pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     command: tuple[Any, ...] = ()
     observation: Observation = field(default_factory=dict)
@@ -75,8 +79,9 @@ class _Episode:
         if self.command[0] == "reset":
             self.observation = answer
         else:
-            self.observation, success = answer
+            self.observation, success, strict = answer
             self.successes.append(success)
+            self.strict.append(strict)
         if self.recording:
             self.pictures.append(self.observation["picture"])
 
@@ -88,7 +93,13 @@ class _Episode:
     def result(self) -> EpisodeResult:
         pictures = np.stack(self.pictures) if self.recording else None
         return EpisodeResult(
-            self.seed, any(self.successes), self.successes[-1], len(self.successes), pictures
+            self.seed,
+            any(self.successes),
+            self.successes[-1],
+            any(self.strict),
+            self.strict[-1],
+            len(self.successes),
+            pictures,
         )
 
 

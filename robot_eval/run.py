@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import logging
 import os
 import platform
 import time
@@ -29,11 +30,13 @@ from egorep import Encoder, load_encoder
 from egorep.cache import FeatureCache
 from egorep.video_files import write_mp4
 from robot_eval.cloning import clone, load_policy, save_policy
-from robot_eval.config import RunConfig
+from robot_eval.config import RunConfig, TaskName
 from robot_eval.demos import DemoRecipe, DemoSet, collect, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
+from robot_eval.looks import look_notes, look_versions
 from robot_eval.policies.mlp import LIMIT
+from robot_eval.published import published_demos
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
 from robot_eval.simulators import Simulator, simulators
@@ -45,6 +48,7 @@ _EVALUATION_SEEDS = 2_000_000
 _HELD_OUT_SEEDS = 5_000_000
 _SEEDS_PER_POLICY = 1_000
 _POLICY = "mlp"
+_logger = logging.getLogger(__name__)
 
 
 def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
@@ -64,7 +68,7 @@ class Cell:
     """One policy to train: an encoder on a task with a seed."""
 
     config: RunConfig
-    task: str
+    name: TaskName
     encoder: Encoder
     demos: DemoSet
     seed: int
@@ -78,7 +82,7 @@ class Cell:
     @property
     def stride(self) -> int:
         """Control steps between the frames that an encoder of clips looks at."""
-        steps = self.config.clip_seconds * load_suite(self.config.suite.name).control_hz
+        steps = self.config.clip_seconds * load_suite(self.name.suite).control_hz
         return max(1, round(steps / self.encoder.num_frames))
 
     @functools.cached_property
@@ -87,8 +91,8 @@ class Cell:
         protocol = self.config.protocol
         return {
             "policy": _POLICY,
-            "suite": self.config.suite.name,
-            "task": self.task,
+            "suite": self.name.suite,
+            "task": self.name.task,
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,
             "demos_fingerprint": self.demos.fingerprint,
@@ -135,7 +139,8 @@ class Unit:
     @property
     def rules(self) -> EpisodeRules:
         """When its episodes end."""
-        return EpisodeRules(self.cell.config.protocol.horizon, self.cell.config.protocol.hold)
+        config = self.cell.config
+        return EpisodeRules(config.horizon(self.cell.name), config.protocol.hold)
 
     @functools.cached_property
     def key(self) -> str:
@@ -166,6 +171,7 @@ class Run:
         self._store = ResultStore(config.out)
         self._cache = FeatureCache(Path(config.data) / "features")
         self._keys: list[str] = []
+        self._noted: set[tuple[str, str]] = set()
         self._bar = tqdm(
             total=self._episodes(), unit="episode", smoothing=0.05, mininterval=1.0, dynamic_ncols=True
         )
@@ -176,20 +182,20 @@ class Run:
         # wait for each other actively, which beside busy simulators is ten times slower than one thread.
         torch.set_num_threads(1)
         with self._bar:
-            for task in self._config.tasks:
-                demos = self._demonstrations(task)
-                cells = self._cells(task, demos)
+            for name in self._config.chosen:
+                cells = self._cells(name, self._demonstrations(name))
                 self._train_missing(cells)
                 for variation in self._config.judges:
-                    self._judge(cells, self._config.settings(task, variation))
+                    self._judge(cells, self._config.settings(name, variation))
         return self._store.merge(self._keys)
 
     def _episodes(self) -> int:
         config, protocol = self._config, self._config.protocol
         evaluations = protocol.budget.total // protocol.budget.evaluate_every
-        policies = len(config.tasks) * len(config.encoders) * len(config.policy_seeds)
+        tasks = len(config.chosen)
+        policies = tasks * len(config.encoders) * len(config.policy_seeds)
         judged = evaluations * protocol.episodes + len(config.judges) * protocol.held_out_episodes
-        return len(config.tasks) * config.demos + policies * judged
+        return tasks * config.demos + policies * judged
 
     def _advance(self, episodes: int) -> None:
         self._bar.update(episodes)
@@ -197,22 +203,26 @@ class Run:
     def _say(self, *words: str) -> None:
         self._bar.set_description_str(" ".join(words))
 
-    def _demonstrations(self, task: str) -> DemoSet:
+    def _demonstrations(self, name: TaskName) -> DemoSet:
         config = self._config
-        self._say(task, "demonstrations")
+        self._say(str(name), "demonstrations")
+        settings, folder = config.settings(name, config.variation), Path(config.data) / "demos"
+        if config.published and name.task in config.published:
+            path, key = Path(config.published[name.task]), config.filter_key
+            return published_demos(path, settings, folder, config.workers, config.demos, key, self._advance)
         recipe = DemoRecipe(
-            settings=config.settings(task, config.variation),
+            settings=settings,
             count=config.demos,
-            noise=config.protocol.demo_noise,
-            horizon=config.protocol.horizon + config.protocol.demo_hold,
+            noise=config.protocol.demo_noise * load_suite(name.suite).noise_scale,
+            horizon=config.horizon(name) + config.protocol.demo_hold,
             hold=config.protocol.demo_hold,
         )
-        return collect(recipe, Path(config.data) / "demos", config.workers, self._advance)
+        return collect(recipe, folder, config.workers, self._advance)
 
-    def _cells(self, task: str, demos: DemoSet) -> list[Cell]:
+    def _cells(self, name: TaskName, demos: DemoSet) -> list[Cell]:
         return [
-            Cell(self._config, task, self._encoder(name, seed), demos, seed)
-            for name in self._config.encoders
+            Cell(self._config, name, self._encoder(encoder, seed), demos, seed)
+            for encoder in self._config.encoders
             for seed in self._config.policy_seeds
         ]
 
@@ -237,7 +247,7 @@ class Run:
 
     def _best(self, cell: Cell) -> int:
         """The checkpoint with the most successes where the policy learnt; the later of equals."""
-        settings = self._config.settings(cell.task, self._config.variation)
+        settings = self._config.settings(cell.name, self._config.variation)
         rates = {}
         for step in cell.checkpoints:
             row = self._store.read(self._unit(cell, step, "checkpoint", settings).key)
@@ -252,7 +262,7 @@ class Run:
             self._advance(len(unit.seeds))
             return
         policy, metadata = load_policy(cell.policy_path(unit.step))
-        self._say(cell.task, unit.settings.variation, cell.encoder.name, f"seed {cell.seed}", unit.role)
+        self._say(str(cell.name), unit.settings.variation, cell.encoder.name, f"seed {cell.seed}", unit.role)
         filmed = self._config.videos and unit.role == "held_out" and cell.seed == self._config.policy_seeds[0]
         began, restarts = time.monotonic(), pool.restarts
         rollouts = Rollouts(
@@ -263,6 +273,8 @@ class Run:
             **self._identity(unit),
             success_any=[episode.success_any for episode in episodes],
             success_last=[episode.success_last for episode in episodes],
+            strict_any=[episode.strict_any for episode in episodes],
+            strict_last=[episode.strict_last for episode in episodes],
             episode_steps=[episode.steps for episode in episodes],
             frame_hash=pool.reference["frame_hash"],
             train_loss=metadata["train_loss"],
@@ -273,31 +285,39 @@ class Run:
             video=self._film(unit, episodes[0]) if filmed else None,
         )
         self._store.write(unit.key, row)
+        self._note_look(row)
+
+    def _note_look(self, row: EvaluationRow) -> None:
+        """Say once per task, as soon as it shows, that simulators draw something else than they did."""
+        for note in look_notes([row]):
+            if (note.task, note.about) not in self._noted:
+                self._noted.add((note.task, note.about))
+                _logger.log(note.level, note.text)
 
     def _relabel(self, unit: Unit) -> None:
-        # Both rules of success are in every row, so another rule needs no other episodes.
-        row = self._store.read(unit.key)
-        labels: dict[str, Any] = {
-            "protocol": self._config.protocol.name,
-            "success_rule": self._config.protocol.success,
-        }
-        if any(getattr(row, name) != label for name, label in labels.items()):
-            self._store.write(unit.key, dataclasses.replace(row, **labels))
+        # Both rules of success are in every row, so another rule needs no other episodes; and rows of earlier
+        # versions lack columns.
+        row, identity = self._store.read(unit.key), self._identity(unit)
+        if any(getattr(row, name) != value for name, value in identity.items()):
+            self._store.write(unit.key, dataclasses.replace(row, **identity))
 
     def _identity(self, unit: Unit) -> dict[str, Any]:
         config, cell = self._config, unit.cell
         return {
             "encoder": cell.encoder.name,
             "encoder_fingerprint": cell.encoder.fingerprint,
-            "suite": config.suite.name,
-            "task": cell.task,
+            "suite": unit.settings.suite,
+            "task": unit.settings.task,
             "policy": _POLICY,
             "protocol": config.protocol.name,
             "seed": cell.seed,
             "train_variation": config.variation,
             "variation": unit.settings.variation,
-            "render": config.render,
-            "camera": config.camera,
+            "render": unit.settings.render,
+            "render_size": unit.settings.render_size,
+            "picture_size": unit.settings.picture_size,
+            "camera": unit.settings.camera,
+            "horizon": unit.rules.horizon,
             "checkpoint": unit.step,
             "role": unit.role,
             "success_rule": config.protocol.success,
@@ -305,6 +325,7 @@ class Run:
             "demos": len(cell.demos.demos),
             "demos_fingerprint": cell.demos.fingerprint,
             "demos_discarded": cell.demos.discarded,
+            "demos_frame_hash": cell.demos.frame_hash or None,
         }
 
     def _film(self, unit: Unit, episode: EpisodeResult) -> str:
@@ -320,7 +341,7 @@ class Run:
         # Features first: an encoder takes all cores by itself.
         jobs = [(cell, *self._training_set(cell)) for cell in cells if not cell.trained]
         if jobs:
-            self._say(cells[0].task, f"training {len(jobs)} policies")
+            self._say(str(cells[0].name), f"training {len(jobs)} policies")
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(lambda job: _train(*job), jobs))
 
@@ -337,7 +358,7 @@ class Run:
         """Features of each demonstration; None where the encoder looks at no pictures."""
         if cell.encoder.observation != "picture":
             return [None] * len(cell.demos.demos)
-        self._say(cell.task, cell.encoder.name, "features")
+        self._say(str(cell.name), cell.encoder.name, "features")
         self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
         return [self._cache.features(cell.encoder, demo, cell.stride) for demo in cell.demos.demos]
 
@@ -392,6 +413,6 @@ def _load(name: str, config: RunConfig, seed: int) -> Encoder:
 
 @functools.cache
 def _versions(suite: str, opengl: str) -> dict[str, str]:
-    packages = ("egorep", "numpy", "torch", "timm", "transformers", "openvino", *load_suite(suite).packages)
+    packages = ("egorep", "numpy", "torch", "timm", "transformers", "openvino")
     found = {package: importlib.metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), **found, "opengl": opengl}
+    return {"python": platform.python_version(), **found, **look_versions(suite, opengl)}

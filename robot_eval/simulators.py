@@ -34,20 +34,20 @@ class Trajectory:
     Attributes:
         seed: the episode's.
         pictures: (T, H, W, 3) uint8.
-        proprio: (T, P) float32.
-        state: (T, S) float32.
+        observations: each (T, ...): `proprio`, `state` and what else the suite observes.
         simulator_state: (T, Q) float64.
         actions: (T, A) float32, the expert's own, without the noise that was executed.
-        success: (T,) bool, after each action.
+        success: (T,) bool, after each action, by the suite's own measure.
+        model_file: see `RobotEnv.model_file`.
     """
 
     seed: int
     pictures: npt.NDArray[np.uint8]
-    proprio: npt.NDArray[np.float32]
-    state: npt.NDArray[np.float32]
+    observations: Observation
     simulator_state: npt.NDArray[np.float64]
     actions: npt.NDArray[np.float32]
     success: npt.NDArray[np.bool_]
+    model_file: str | None
 
 
 def demonstrate(env: RobotEnv, seed: int, noise: float, horizon: int, hold: int) -> Trajectory | None:
@@ -59,22 +59,26 @@ def demonstrate(env: RobotEnv, seed: int, noise: float, horizon: int, hold: int)
         noise: standard deviation of Gaussian noise on the executed actions, in action units; the recorded
             labels are the expert's clean actions, so a policy learns to correct what noise did.
         horizon: steps after which an unfinished attempt has failed.
-        hold: steps that the task must stay achieved to count, all of them recorded.
+        hold: steps that the task must stay achieved to count, by the strict measure, all of them recorded.
     """
     rng = np.random.default_rng((seed, 2))
     observation, _ = env.reset(seed=seed)
+    seen: list[Observation] = []
     rows: list[tuple[Any, ...]] = []
     held = 0
     while held < hold:
         if len(rows) == horizon:
             return None
         clean = env.expert_action()
-        before = (env.render(), observation["proprio"], observation["state"], env.simulator_state, clean)
+        before = (env.render(), env.simulator_state, clean)
+        seen.append(observation)
         noisy = clean + noise * rng.standard_normal(clean.shape).astype(np.float32)
         observation, _, _, _, info = env.step(noisy)
         rows.append((*before, info["success"]))
-        held = held + 1 if info["success"] else 0
-    return Trajectory(seed, *(np.stack(column) for column in zip(*rows, strict=True)))
+        held = held + 1 if info["strict_success"] else 0
+    pictures, states, actions, success = (np.stack(column) for column in zip(*rows, strict=True))
+    observations = {key: np.stack([step[key] for step in seen]) for key in seen[0]}
+    return Trajectory(seed, pictures, observations, states, actions, success, env.model_file)
 
 
 class _Worker:
@@ -86,23 +90,35 @@ class _Worker:
         self._env = make_env(settings)
 
     def reference(self) -> dict[str, str]:
-        from egorep.graphics import graphics_backend
+        from egorep.graphics import opengl_driver
 
         self._env.reset(seed=0)
         picture = self._env.render()
         digest = hashlib.blake2b(picture.tobytes(), digest_size=8).hexdigest()
-        return {"opengl": graphics_backend()[0], "frame_hash": digest}
+        return {"opengl": opengl_driver(), "frame_hash": digest}
 
     def reset(self, seed: int, picture: bool) -> Observation:
         observation, _ = self._env.reset(seed=seed)
         return self._with_picture(observation, picture)
 
-    def step(self, action: npt.NDArray[np.float32], picture: bool) -> tuple[Observation, bool]:
+    def step(self, action: npt.NDArray[np.float32], picture: bool) -> tuple[Observation, bool, bool]:
         observation, _, _, _, info = self._env.step(action)
-        return self._with_picture(observation, picture), bool(info["success"])
+        return self._with_picture(observation, picture), bool(info["success"]), bool(info["strict_success"])
 
     def demonstrate(self, seed: int, noise: float, horizon: int, hold: int) -> Trajectory | None:
         return demonstrate(self._env, seed, noise, horizon, hold)
+
+    def layout(self) -> tuple[str | None, int]:
+        assert self._env.action_space.shape is not None
+        return self._env.model_file, self._env.action_space.shape[0]
+
+    def replay(self, states: npt.NDArray[np.float64]) -> Observation:
+        seen = [self._env.restore(state) for state in states]
+        return {key: np.stack([step[key] for step in seen]) for key in seen[0]}
+
+    def film(self, seed: int, states: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        self._env.reset(seed=seed)  # for its looks
+        return np.stack([self._with_picture(self._env.restore(state), True)["picture"] for state in states])
 
     def _with_picture(self, observation: Observation, picture: bool) -> Observation:
         return {**observation, "picture": self._env.render()} if picture else observation
@@ -119,9 +135,13 @@ def _serve(connection: Connection, settings: EnvSettings) -> None:
             return
         try:
             worker = worker or _Worker(settings)
-            connection.send((True, getattr(worker, command)(*arguments)))
+            answer = (True, getattr(worker, command)(*arguments))
         except Exception:  # raised again in the parent, with its traceback
-            connection.send((False, traceback.format_exc()))
+            answer = (False, traceback.format_exc())
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):  # the parent needs no more
+            return
 
 
 class Simulator:

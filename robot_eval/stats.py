@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 
 from egorep.intervals import Interval, mean_interval
-from robot_eval.comparison import ALL_TASKS, CONDITION, compare, paired_difference, successes
+from robot_eval.comparison import (
+    ALL_TASKS,
+    CONDITION,
+    compare,
+    paired_difference,
+    strict_successes,
+    successes,
+)
 from robot_eval.intervals import Difference, cluster_wilson, expected_best, holm
 
 __all__ = [
@@ -31,13 +38,18 @@ __all__ = [
     "overall",
     "paired_difference",
     "result_tables",
+    "strict_successes",
     "successes",
+    "suite_means",
     "summarise",
     "table_markdown",
     "table_text",
 ]
 
 GROUP = ["suite", "task", "encoder", *CONDITION]
+_MEANS = ["last", "best", "held_out", "held_out_strict"]
+_TASKS_WEIGH = "the mean weighs tasks equally"
+_SUITES_WEIGH = "each suite's mean weighs its tasks equally, and their mean the suites"
 # Rows of one policy seed must agree on these, or they are results of different experiments.
 _SETTINGS = ["render", "camera", "demos", "success_rule", "encoder_fingerprint", "demos_fingerprint"]
 
@@ -51,8 +63,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The columns suite, task, encoder, policy, protocol, train_variation, variation, success_rule; n_seeds,
         evaluations (per seed, during training), episodes (held out, all seeds together); `last` (the greatest
-        checkpoint), `best` (the best checkpoint of each seed), `held_out` with `low` and `high` (95 %), and
-        held_out_any and held_out_last_step (the same episodes under either success rule).
+        checkpoint), `best` (the best checkpoint of each seed), `held_out` with `low` and `high` (95 %),
+        held_out_any and held_out_last_step (the same episodes under either success rule), and held_out_strict
+        (by the strict measure under the row's own rule; NaN where results are older than it).
 
     Raises:
         ValueError: two rows for the same policy seed and checkpoint: the folder mixes experiments.
@@ -64,28 +77,31 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def overall(summary: pd.DataFrame) -> pd.DataFrame:
-    """The mean over tasks per encoder and condition, every task with the same weight.
+def suite_means(summary: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the tasks of each suite per encoder and condition, every task with the same weight.
 
     Returns:
-        The columns encoder, policy, protocol, train_variation, variation; tasks (how many have a held-out
-        result); last, best, held_out, low, high. The means are NaN for an encoder that lacks one of the
-        condition's tasks, since a mean over fewer tasks compares with nothing.
+        The columns encoder, policy, protocol, train_variation, variation, suite; tasks (how many have a
+        held-out result); last, best, held_out, low, high, held_out_strict. The means are NaN for an encoder
+        that lacks one of the suite's tasks, since a mean over fewer tasks compares with nothing.
     """
-    records = []
-    for condition, rows in summary.groupby(CONDITION, sort=True):
-        wanted = len(rows[["suite", "task"]].drop_duplicates())
-        for encoder, tasks in rows.groupby("encoder", sort=True):
-            head = {"encoder": encoder} | dict(
-                zip(CONDITION, cast("tuple[str, ...]", condition), strict=True)
-            )
-            records.append(head | _mean_over_tasks(tasks, wanted))
-    return pd.DataFrame(records)
+    return _means(summary, [*CONDITION, "suite"], "task")
+
+
+def overall(summary: pd.DataFrame) -> pd.DataFrame:
+    """The mean over suites of `suite_means` per encoder and condition, every suite with the same weight.
+
+    Returns:
+        The columns of `suite_means` without the suite. The means are NaN for an encoder that lacks one of the
+        condition's tasks.
+    """
+    return _means(suite_means(summary), CONDITION, "suite")
 
 
 def encoder_order(summary: pd.DataFrame) -> list[str]:
-    """The encoders, best first by mean held-out success over everything; ties and missing ones by name."""
-    means = summary.groupby("encoder")["held_out"].mean().fillna(-1.0)
+    """The encoders, best first by mean held-out success over suites; ties and missing ones by name."""
+    suites = summary.groupby(["encoder", "suite"])["held_out"].mean()
+    means = suites.groupby("encoder").mean().fillna(-1.0)
     return sorted(map(str, means.index), key=lambda encoder: (-means[encoder], encoder))
 
 
@@ -93,11 +109,12 @@ def encoder_order(summary: pd.DataFrame) -> list[str]:
 class ResultTable:
     """The held-out rates of one condition: what text, Markdown and the HTML page all render.
 
-    `cells[i][j]` belongs to `encoders[i]` and `columns[j]`, None where there is no result; the last column is
-    the mean over tasks.
+    `cells[i][j]` belongs to `encoders[i]` and `columns[j]`, None where there is no result. The columns are
+    tasks of one `suite` or, where `suite` is empty, several suites; the last is their mean.
     """
 
     condition: dict[str, str]
+    suite: str
     encoders: list[str]
     columns: list[str]
     cells: list[list[Interval | None]]
@@ -112,13 +129,19 @@ class ResultTable:
 
 
 def result_tables(summary: pd.DataFrame) -> list[ResultTable]:
-    """One table per (policy, protocol, training variation, judged variation), best encoder first."""
-    means = overall(summary)
+    """Per (policy, protocol, training variation, judged variation) one table a suite, best encoder first.
+
+    Where there are several suites, the table of their means comes before theirs.
+    """
     tables = []
     for condition, rows in summary.groupby(CONDITION, sort=True):
         named = dict(zip(CONDITION, map(str, cast("tuple[str, ...]", condition)), strict=True))
-        same = (means[CONDITION] == list(named.values())).all(axis=1)
-        tables.append(_result_table(named, rows, means[same]))
+        if rows["suite"].nunique() > 1:
+            means = suite_means(rows)
+            tables.append(_result_table(named, "", rows, means.assign(label=means["suite"]), _SUITES_WEIGH))
+        for suite, part in rows.groupby("suite", sort=True):
+            lines = part.assign(label=part["task"])
+            tables.append(_result_table(named, str(suite), part, lines, _TASKS_WEIGH))
     return tables
 
 
@@ -163,45 +186,63 @@ def _summary(rows: pd.DataFrame) -> dict[str, Any]:
         "high": interval.high,
         "held_out_any": _interval(list(held_out["success_any"])).estimate,
         "held_out_last_step": _interval(list(held_out["success_last"])).estimate,
+        "held_out_strict": _strict_rate([strict_successes(row) for row in held_out.itertuples()]),
     }
+
+
+def _strict_rate(clusters: list[list[bool] | None]) -> float:
+    known = [cluster for cluster in clusters if cluster is not None]
+    return _interval(known).estimate if len(known) == len(clusters) else np.nan
 
 
 def _interval(clusters: list[list[bool]]) -> Interval:
     return cluster_wilson(clusters) if clusters else Interval(np.nan, np.nan, np.nan)
 
 
-def _mean_over_tasks(tasks: pd.DataFrame, wanted: int) -> dict[str, Any]:
-    known = tasks.dropna(subset=["held_out"])
+def _means(lines: pd.DataFrame, groups: list[str], part: str) -> pd.DataFrame:
+    """Means over the parts (tasks or suites) of each group, per encoder; NaN where an encoder lacks one."""
+    records = []
+    for group, rows in lines.groupby(groups, sort=True):
+        head = dict(zip(groups, cast("tuple[str, ...]", group), strict=True))
+        wanted = rows[part].nunique()
+        for encoder, parts in rows.groupby("encoder", sort=True):
+            records.append({"encoder": encoder} | head | _mean_of_parts(parts, wanted))
+    return pd.DataFrame(records)
+
+
+def _mean_of_parts(parts: pd.DataFrame, wanted: int) -> dict[str, Any]:
+    known = parts["held_out"].notna()
+    complete = len(parts) == wanted
+    means = {name: parts[name].mean(skipna=False) if complete else np.nan for name in _MEANS}
     mean = Interval(np.nan, np.nan, np.nan)
-    if len(known) == wanted:
-        mean = mean_interval([Interval(*each) for each in known[["held_out", "low", "high"]].to_numpy()])
-    complete = len(tasks) == wanted
+    if complete and known.all():
+        mean = mean_interval([Interval(*each) for each in parts[["held_out", "low", "high"]].to_numpy()])
     return {
-        "tasks": len(known),
-        "last": tasks["last"].mean(skipna=False) if complete else np.nan,
-        "best": tasks["best"].mean(skipna=False) if complete else np.nan,
+        "tasks": int(parts["tasks"].sum() if "tasks" in parts else known.sum()),
+        **means,
         "held_out": mean.estimate,
         "low": mean.low,
         "high": mean.high,
     }
 
 
-def _result_table(condition: dict[str, str], rows: pd.DataFrame, means: pd.DataFrame) -> ResultTable:
-    several_suites = rows["suite"].nunique() > 1
-    names = rows[["suite", "task"]].to_numpy()
-    table = rows.assign(label=[f"{suite}/{task}" if several_suites else str(task) for suite, task in names])
-    encoders, tasks = encoder_order(rows), list(dict.fromkeys(table["label"]))
-    known = {(str(row.encoder), str(row.label)): _cell(row) for row in table.itertuples()} | {
-        (str(row.encoder), "mean"): _cell(row) for row in means.itertuples()
+def _result_table(
+    condition: dict[str, str], suite: str, rows: pd.DataFrame, lines: pd.DataFrame, weights: str
+) -> ResultTable:
+    """A table of `lines`, one per encoder and `label`, and of the mean of the summary's `rows` behind."""
+    encoders, labels = encoder_order(rows), list(dict.fromkeys(lines["label"]))
+    known = {(str(row.encoder), str(row.label)): _cell(row) for row in lines.itertuples()} | {
+        (str(row.encoder), "mean"): _cell(row) for row in overall(rows).itertuples()
     }
-    columns = [*tasks, "mean"]
+    columns = [*labels, "mean"]
     return ResultTable(
         condition=condition,
+        suite=suite,
         encoders=encoders,
         columns=columns,
         cells=[[known.get((encoder, column)) for column in columns] for encoder in encoders],
-        legend=_legend(rows),
-        note=_note({task: table[table["label"] == task]["held_out"] for task in tasks}),
+        legend=_legend(rows, weights),
+        note=_note({label: lines[lines["label"] == label]["held_out"] for label in labels}) if suite else "",
     )
 
 
@@ -209,14 +250,14 @@ def _cell(row: Any) -> Interval | None:
     return None if np.isnan(row.held_out) else Interval(row.held_out, row.low, row.high)
 
 
-def _legend(rows: pd.DataFrame) -> str:
+def _legend(rows: pd.DataFrame, weights: str) -> str:
     per_seed = (rows["episodes"] / rows["n_seeds"]).round().astype(int)
     rule = {"any": "at any step", "last": "at the last step"}
     rules = " or ".join(rule.get(name, name) for name in sorted(set(rows["success_rule"])))
     return (
         f"{_span(rows['n_seeds'])} policy seeds x {_span(per_seed)} episodes. Success {rules} of the policy "
         "picked by best, run again on fresh seeds (held_out), with a 95 % Wilson interval over seeds and "
-        "episodes (episodes of a seed as one cluster); the mean weighs tasks equally."
+        f"episodes (episodes of a seed as one cluster); {weights}."
     )
 
 
@@ -236,14 +277,18 @@ def _note(rates: dict[str, pd.Series[Any]]) -> str:
 
 
 def _render(summary: pd.DataFrame, grid: Callable[[list[list[str]]], list[str]], heading: str) -> str:
-    blocks = []
+    blocks, several = [], summary["suite"].nunique() > 1
+    said: set[str] = set()
     for table in result_tables(summary):
         title = f"{table.condition['policy']} policy, protocol {table.condition['protocol']}, {table.title}"
+        title += f": {table.suite or 'all suites'}" if several else ""
         body = [
             [name, *map(format_cell, cells)] for name, cells in zip(table.encoders, table.cells, strict=True)
         ]
-        lines = [heading.format(title=title), *grid([["encoder", *table.columns], *body]), "", table.legend]
-        blocks.append("\n".join([*lines, *([table.note] if table.note else [])]))
+        lines = [heading.format(title=title), *grid([["encoder", *table.columns], *body])]
+        below = [text for text in (table.legend, table.note) if text and text not in said]
+        said.add(table.legend)
+        blocks.append("\n".join([*lines, *(["", *below] if below else [])]))
     return "\n\n".join(blocks) + "\n"
 
 

@@ -6,7 +6,10 @@ import importlib
 import pkgutil
 
 from egorep.names import unknown
+from egorep.shims import quiet_gymnasium_robotics
 from robot_eval.environment import EnvSettings, RobotEnv, Suite
+
+quiet_gymnasium_robotics()  # before a suite imports it
 
 
 def list_suites() -> list[str]:

@@ -22,6 +22,7 @@ def run(*overrides: str) -> subprocess.CompletedProcess[str]:
         ("tasks=[hamer-v3]", "hammer-v3"),
         ("camera=corner9", "corner"),
         ("protocol=r3n", "r3m"),
+        ("suite=[metaworld,metaworl]", "metaworld"),
         ("demos=-1", "at least 1"),
     ],
 )

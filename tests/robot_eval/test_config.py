@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
 
+import robot_eval.suites
 from egorep.commands import ConfigError
-from robot_eval.config import COMMAND, RunConfig, parse
+from robot_eval.config import COMMAND, RunConfig, TaskName, parse
+from robot_eval.suites import list_suites
+
+# A second suite: of Meta-World's tasks, some under the same name.
+TWIN = """
+from dataclasses import replace
+from robot_eval.suites.metaworld import SUITE
+SUITE = replace(
+    SUITE, name="twin", tasks=("hammer-v3", "lift", "stack"), cameras=("corner2", "above"),
+    horizon=100, short_horizon=40, horizons={"stack": 200},
+)
+"""
 
 
 @pytest.fixture
@@ -22,9 +37,26 @@ def configure(tmp_path: Path):
     return build
 
 
+@pytest.fixture
+def twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "twin.py").write_text(TWIN)
+    monkeypatch.setattr(robot_eval.suites, "__path__", [*robot_eval.suites.__path__, str(tmp_path)])
+    store = ConfigStore.instance()
+    store.store("twin", {"camera": "above", "tasks": ["lift", "stack"]}, group="suite", package="suites.twin")
+    yield
+    store.repo["suite"].pop("twin.yaml")
+    sys.modules.pop("robot_eval.suites.twin", None)
+
+
 def test_defaults_are_the_five_tasks_of_r3m_and_cortexbench(configure) -> None:
     run = configure()
-    assert run.tasks == ["assembly-v3", "bin-picking-v3", "button-press-v3", "drawer-open-v3", "hammer-v3"]
+    assert [name.task for name in run.chosen] == [
+        "assembly-v3",
+        "bin-picking-v3",
+        "button-press-v3",
+        "drawer-open-v3",
+        "hammer-v3",
+    ]
     assert (run.demos, run.policy_seeds, run.judges, run.render) == (25, [0, 1, 2], ["none"], "fast")
 
 
@@ -62,7 +94,7 @@ def test_cortexbench_has_the_papers_numbers(configure) -> None:
 def test_policies_trained_under_variation_are_judged_under_train_and_unseen(configure) -> None:
     run = configure("variation=train")
     assert run.judges == ["train", "unseen"]
-    assert run.settings("hammer-v3", "unseen").variation == "unseen"
+    assert run.settings(run.chosen[0], "unseen").variation == "unseen"
 
 
 def test_judges_can_be_chosen_and_the_training_variation_stays_first(configure) -> None:
@@ -84,6 +116,9 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("encoders=[]", ["encoders"]),
         ("encoders=[state,state]", ["distinct"]),
         ("tasks=[hamer-v3]", ["hamer-v3", "hammer-v3"]),
+        ("tasks=[]", ["tasks", "at least one"]),
+        ("tasks=[hammer-v3,metaworld/hammer-v3]", ["tasks", "distinct"]),
+        ("tasks=[metaworl/hammer-v3]", ["'metaworl/hammer-v3'", "'metaworld/hammer-v3'"]),
         ("camera=corner22", ["corner22", "corner2"]),
         ("render=quick", ["render", "fast", "paper"]),
         ("variation=unsen", ["variation", "unseen"]),
@@ -96,11 +131,20 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("seeds=0", ["seeds=0"]),
         ("seeds=[1,1]", ["distinct"]),
         ("protocol.horizon=0", ["protocol.horizon"]),
+        ("protocol.horizon=shrt", ["shrt", "short"]),
+        ("protocol.horizon=1.5", ["1.5", "horizon"]),
         ("protocol.budget.evaluate_every=7", ["multiple"]),
         ("protocol.picture_size=300", ["picture_size", "224"]),
         ("protocol.head.activation=rellu", ["rellu", "relu"]),
         ("protocol.success=lst", ["lst", "last"]),
-        ("suite.name=metaworl", ["metaworl", "metaworld"]),
+        ("suite=metaworl", ["metaworl", "metaworld"]),
+        ("suite=[metaworld,metaworl]", ["metaworl", "metaworld"]),
+        ("suite=[metaworld,metaworld]", ["suite", "distinct"]),
+        ("suite=[]", ["suite", "distinct names"]),
+        ("protocol=[quick,r3m]", ["protocol must be one name", "[quick,r3m]"]),
+        ("suites.metaworld.camera=corner22", ["corner22", "corner2"]),
+        ("suites.metaworl.camera=corner", ["suites.metaworl.camera", "suites.metaworld.camera"]),
+        ("suites.metaworld.tasks=[hamer-v3]", ["hamer-v3", "hammer-v3"]),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_what_is_valid(configure, override, words) -> None:
@@ -133,3 +177,96 @@ def test_clips_span_a_positive_time(configure) -> None:
     assert configure().clip_seconds == 1.0
     with pytest.raises(ConfigError, match=r"clip_seconds must be positive, got -1\.0"):
         configure("clip_seconds=-1")
+
+
+def configured_suites() -> list[str]:
+    folder = Path(__file__).parents[2] / "configs" / "robot_eval" / "suite"
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def test_every_suite_has_a_config() -> None:
+    assert configured_suites() == list_suites()
+
+
+@pytest.mark.parametrize("name", configured_suites())
+def test_a_suite_alone_runs_its_own_tasks_through_its_own_camera(configure, name: str) -> None:
+    run = configure(f"suite={name}")
+    assert list(run.suites) == [name]
+    assert {each.suite for each in run.chosen} == {name}
+    assert run.settings(run.chosen[0], "none").camera == run.suites[name].camera
+
+
+def test_several_suites_bring_their_own_tasks_and_cameras(configure, twin: None) -> None:
+    run = configure("suite=[metaworld,twin]")
+    assert [str(name) for name in run.chosen[-3:]] == ["metaworld/hammer-v3", "twin/lift", "twin/stack"]
+    settings = run.settings(TaskName("twin", "lift"), "none")
+    assert (settings.suite, settings.task, settings.camera) == ("twin", "lift", "above")
+    assert run.settings(TaskName("metaworld", "hammer-v3"), "none").camera == "corner2"
+
+
+def test_tasks_are_found_in_the_suite_that_has_them(configure, twin: None) -> None:
+    run = configure("suite=[metaworld,twin]", "tasks=[stack,twin/hammer-v3,assembly-v3]")
+    assert list(map(str, run.chosen)) == ["twin/stack", "twin/hammer-v3", "metaworld/assembly-v3"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["tasks=[hammer-v3,lift]"], ["ambiguous", "metaworld/hammer-v3", "twin/hammer-v3"]),
+        (["tasks=[stak]"], ["task of metaworld, twin", "'stak'", "'stack'"]),
+        (["tasks=[twin/stak]"], ["'twin/stak'", "'twin/stack'"]),
+        (["tasks=[lift]"], ["tasks has none of metaworld"]),
+        (["camera=above"], ["metaworld camera 'above'"]),
+        (["suites.twin.camera=abov"], ["twin camera 'abov'", "'above'"]),
+    ],
+)
+def test_what_not_all_suites_have_is_refused(configure, twin: None, overrides, words) -> None:
+    with pytest.raises(ConfigError) as error:
+        configure("suite=[metaworld,twin]", *overrides)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_one_camera_may_be_asked_of_all_suites_or_of_one(configure, twin: None) -> None:
+    for overrides in (["camera=corner2"], ["suites.twin.camera=corner2"]):
+        run = configure("suite=[metaworld,twin]", *overrides)
+        assert run.settings(TaskName("twin", "lift"), "none").camera == "corner2"
+
+
+def test_a_setting_of_a_suite_that_is_not_selected_is_no_key(configure, twin: None) -> None:
+    with pytest.raises(ConfigError, match=r"unknown config key 'suites\.twin\.camera'"):
+        configure("suites.twin.camera=corner2")
+
+
+def test_a_sweep_over_lists_of_suites_is_checked_whole(twin: None) -> None:
+    COMMAND.check_overrides(["suite=[metaworld,twin],twin", "suites.twin.camera=corner2"])
+    with pytest.raises(ConfigError, match="unknown suite 'twn'; did you mean 'twin'"):
+        COMMAND.check_overrides(["suite=[metaworld],[twn,metaworld]"])
+
+
+@pytest.mark.parametrize(
+    ("suites", "folder"),
+    [
+        ("metaworld", "metaworld"),
+        ("[twin,metaworld]", "metaworld_twin"),
+        ("[metaworld,twin]", "metaworld_twin"),
+    ],
+)
+def test_the_default_folder_is_named_after_the_suites(twin: None, suites: str, folder: str) -> None:
+    with initialize_config_module(COMMAND.module, version_base="1.3"):
+        assert compose(COMMAND.config, [f"suite={suites}"]).out == f"runs/{folder}_quick_none"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        ([], {"metaworld/hammer-v3": 250, "twin/lift": 40, "twin/stack": 80}),
+        (["protocol=r3m"], {"metaworld/hammer-v3": 500, "twin/lift": 100, "twin/stack": 200}),
+        (["protocol=cortexbench"], {"metaworld/hammer-v3": 500, "twin/lift": 100, "twin/stack": 200}),
+        (["protocol.horizon=7"], {"metaworld/hammer-v3": 7, "twin/lift": 7, "twin/stack": 7}),
+    ],
+)
+def test_horizons_are_those_of_the_suites_or_one_for_all(configure, twin: None, overrides, steps) -> None:
+    run = configure("suite=[metaworld,twin]", *overrides)
+    assert {str(name): run.horizon(name) for name in run.chosen}.items() >= steps.items()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from egorep.cache import frames_fingerprint
 from robot_eval.demos import FIRST_SEED, DemoRecipe, DemoSet, collect, read_demos
 from robot_eval.environment import EnvSettings
-from robot_eval.suites import make_env
+from robot_eval.suites import load_suite, make_env
 
 SETTINGS = EnvSettings("metaworld", "button-press-v3", "corner2", render_size=64, picture_size=64)
 # At this noise and horizon some of the first episodes fail.
@@ -57,6 +58,13 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> DemoSet:
     made = collect(RECIPE, tmp_path_factory.mktemp("demos"), workers=2, progress=ready.append)
     assert sum(ready) == RECIPE.count
     return made
+
+
+def test_files_tell_with_which_look_they_were_filmed(demos: DemoSet) -> None:
+    env = make_env(SETTINGS)
+    env.reset(seed=0)
+    assert demos.frame_hash == hashlib.blake2b(env.render().tobytes(), digest_size=8).hexdigest()
+    env.close()
 
 
 def test_files_have_robomimics_layout(demos: DemoSet) -> None:
@@ -220,3 +228,10 @@ def test_a_simulator_that_dies_is_replaced(demos: DemoSet, tmp_path: Path) -> No
     assert killed
     assert killed[0] not in before
     assert content(made.path) == content(demos.path)
+
+
+def test_another_version_of_a_suite_wants_other_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = RECIPE.key
+    newer = dataclasses.replace(load_suite("metaworld"), version=2)
+    monkeypatch.setattr("robot_eval.demos.load_suite", lambda _: newer)
+    assert RECIPE.key != first

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from synthetic_results import RATES, make_row, make_run, with_outcomes
+from synthetic_results import RATES, make_row, make_run, make_suites, with_outcomes
 
 from egorep.figures import to_svg
 from egorep.video_files import write_mp4
+from robot_eval import looks
 from robot_eval.plots import PALETTE, colours, curves_figure, success_figure
 from robot_eval.report import save_figure, write_report
-from robot_eval.results import EvaluationRow, ResultStore, frame_of
+from robot_eval.results import EvaluationRow, ResultStore, frame_of, read_results
 from robot_eval.stats import summarise
 
 SECURITY = re.compile(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>")
@@ -214,6 +215,76 @@ def test_what_changed_within_a_run_is_warned_of(tmp_path: Path) -> None:
     assert "The training loss of 1 evaluations" in page
 
 
+@pytest.fixture(scope="module")
+def suites_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run over two suites, with a video of each."""
+    folder = tmp_path_factory.mktemp("suites")
+    rows = []
+    for row in make_suites():
+        if row.task in ("micro_open", "hammer-v3") and row.role == "held_out" and row.encoder == "state":
+            row = replace(row, video=f"videos/{row.task}-{row.seed}.mp4")
+            rollout(folder / str(row.video))
+        rows.append(row)
+    return run_with(folder, rows)
+
+
+def test_several_suites_share_a_page(suites_folder: Path) -> None:
+    page = write_report(suites_folder).read_text(encoding="utf-8")
+    assert "<title>franka_kitchen, metaworld: frozen encoders under behaviour cloning</title>" in page
+    assert "4 in 2 suites" in page
+    tables = re.findall(r'<table class="lead">.*?</table>', page, flags=re.DOTALL)
+    columns = [re.findall(r'<th scope="col" class="rate[^>]*>(.*?)</th>', table) for table in tables]
+    assert columns == [
+        ["franka_kitchen", "metaworld", "mean"],
+        ["micro_open", "mean"],
+        ["assembly-v3", "drawer-open-v3", "hammer-v3", "mean"],
+    ]
+    assert re.findall(r'<h3 class="suite">(.*?)</h3>', page) == ["franka_kitchen", "metaworld"]
+    for words in ("all tasks of metaworld", "all suites", "mean over suites", "metaworld / mean over tasks"):
+        assert f"<td>{words}</td>" in page
+    assert re.findall(r"<h3>(\w+ / \S+)</h3>", page) == [
+        "franka_kitchen / micro_open",
+        "metaworld / hammer-v3",
+    ]
+    assert page.count("data:video/mp4;base64,") == 2
+    assert '<td class="n">50</td>' in page, "the steps that an episode of the kitchen has"
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_browser_draws_the_page_of_several_suites(suites_folder: Path, tmp_path: Path) -> None:
+    address = write_report(suites_folder).as_uri()
+    dom = chromium("--virtual-time-budget=5000", "--dump-dom", address, folder=tmp_path)
+    assert len(re.findall(r'<table class="lead">', dom)) == 3
+    assert dom.count("<svg") == 5, "success: all, kitchen, Meta-World; curves: kitchen, Meta-World"
+
+
+def test_strict_success_is_shown_where_it_differs(suites_folder: Path, page: str, tmp_path: Path) -> None:
+    assert "… strictly" in write_report(suites_folder).read_text(encoding="utf-8")
+    tight = run_with(tmp_path, make_suites(loose=False))
+    assert "strictly" not in write_report(tight).read_text(encoding="utf-8")
+    assert "strictly" not in page, "older results do not know it"
+
+
+def test_changed_looks_are_warned_of_and_other_drivers_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = {f"{task} corner2 fast 224/224 none": "0123" for task in ("assembly-v3", "hammer-v3")}
+    table = {"metaworld": {"versions": {"mujoco": "3.3.0", "opengl": "egl"}, "frames": frames}}
+    monkeypatch.setattr(looks, "shipped_looks", lambda: table)
+    shown = {"variation": "none", "train_variation": "none", "render": "fast"}
+    sizes = {"render_size": 224, "picture_size": 224}
+    rows = [
+        make_row(**shown, **sizes, versions={"mujoco": "3.4.0", "opengl": "egl"}),
+        make_row(**shown, **sizes, task="hammer-v3", versions={"mujoco": "3.3.0", "opengl": "osmesa"}),
+    ]
+    page = write_report(run_with(tmp_path, rows)).read_text(encoding="utf-8")
+    warned = re.findall(r'<div class="warn" role="note">(.*?)</div>', page)
+    assert "metaworld/assembly-v3: reference frame 9f0e instead of 0123" in warned[0]
+    assert "hammer-v3" not in warned[0]
+    assert "metaworld/hammer-v3: reference frame 9f0e instead of 0123" in page
+
+
 def test_a_video_outside_the_run_folder_is_not_embedded(tmp_path: Path) -> None:
     rollout(tmp_path / "elsewhere.mp4")
     folder = run_with(tmp_path / "run", [make_row(role="held_out", video="../elsewhere.mp4")])
@@ -232,6 +303,12 @@ def test_the_main_plot_is_saved_as_a_png(run_folder: Path, tmp_path: Path) -> No
     height, width, _ = imread(path).shape
     assert width > 1000
     assert height > 300
+
+
+def test_the_main_plot_of_several_suites_is_that_of_their_means(suites_folder: Path) -> None:
+    figure = success_figure(summarise(read_results(suites_folder)))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["franka_kitchen", "metaworld", "mean over suites"]
 
 
 def test_colours_belong_to_encoders_and_not_to_places() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -26,6 +27,12 @@ def store_of(folder: Path, rows: list[EvaluationRow]) -> ResultStore:
         ({"success_any": [True]}, "same number"),
         ({"episode_seeds": [], "success_any": [], "success_last": [], "episode_steps": []}, "same number"),
         ({"episode_seeds": [1, 1, 2, 3]}, "repeat"),
+        ({"strict_any": [True]}, "same number"),
+        ({"strict_any": [True] * 4}, "strict_any counts an episode that success_any does not"),
+        (
+            {"strict_last": [True, True, True, False]},
+            "strict_last counts an episode that success_last does not",
+        ),
         ({"role": "final"}, "role must be one of checkpoint, held_out; got 'final'"),
         ({"success_rule": "first"}, "success_rule"),
         ({"variation": "other"}, "variation"),
@@ -155,6 +162,35 @@ def test_reading_says_what_is_missing(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "old.parquet")
     with pytest.raises(ValueError, match="camera"):
         read_results(tmp_path / "old.parquet")
+
+
+LATER = ["strict_any", "strict_last", "demos_frame_hash", "horizon", "render_size", "picture_size"]
+
+
+def test_what_later_versions_added_is_kept_where_it_is_known(tmp_path: Path) -> None:
+    known = {
+        "strict_any": [True, True, False, False],
+        "strict_last": [True, False, False, False],
+        "demos_frame_hash": "9f0e",
+        "horizon": 500,
+        "render_size": 256,
+        "picture_size": 224,
+    }
+    frame = store_of(tmp_path, [make_row(**known), make_row(seed=1)]).merge()
+    assert frame[LATER].iloc[0].to_dict() == known
+    assert frame[LATER].iloc[1].to_dict() == dict.fromkeys(LATER)
+
+
+def test_results_of_before_are_read(tmp_path: Path) -> None:
+    store = store_of(tmp_path, [make_row()])
+    now = store.merge()
+    old = pq.read_table(tmp_path / "results.parquet").drop_columns(LATER)
+    pq.write_table(old, tmp_path / "old.parquet")
+    assert read_results(tmp_path / "old.parquet").equals(now)
+    unit = store.units / "unit-0.json"
+    record = json.loads(unit.read_text())
+    unit.write_text(json.dumps({name: value for name, value in record.items() if name not in LATER}))
+    assert store.read("unit-0") == make_row()
 
 
 def test_frame_of_rows_in_memory_is_the_frame_of_the_file(tmp_path: Path) -> None:

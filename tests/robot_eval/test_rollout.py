@@ -241,7 +241,7 @@ class BrokenSimulator(DyingSimulator):
         observation["picture"] = np.zeros((64, 64, 3), np.uint8)
         if self._sent == 3:
             observation[self._part][0] = np.nan
-        return observation if self._command == "reset" else (observation, False)
+        return observation if self._command == "reset" else (observation, False, False)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -14,9 +15,12 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from hydra import compose, initialize_config_module
 
+from robot_eval import looks
+from robot_eval.config import COMMAND, parse
 from robot_eval.results import read_results
-from robot_eval.run import episode_seeds
+from robot_eval.run import Run, episode_seeds
 
 TINY = [
     "tasks=[button-press-v3]",
@@ -153,6 +157,90 @@ def _run_until(folder: Path, pattern: str, count: int) -> None:
             os.kill(process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive, "simulators outlive the run that was killed"
+
+
+# A second suite, of the first one's tasks; simulator processes import the command's file again.
+TWIN = """
+from dataclasses import replace
+from robot_eval.suites.metaworld import SUITE
+SUITE = replace(SUITE, name="twin", tasks=("button-press-v3",))
+"""
+WITH_TWIN = """
+import robot_eval.suites
+from pathlib import Path
+robot_eval.suites.__path__.append(str(Path(__file__).parent))
+if __name__ == "__main__":
+    from hydra.core.config_store import ConfigStore
+    from robot_eval.cli import main
+    defaults = {"camera": "corner2", "tasks": ["button-press-v3"]}
+    ConfigStore.instance().store("twin", defaults, group="suite", package="suites.twin")
+    main()
+"""
+
+
+def test_a_second_suite_joins_what_the_first_has_done(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0], folder := tmp_path / "copy")
+    before = {pattern: states(folder, pattern) for pattern in FINISHED}
+    (tmp_path / "twin.py").write_text(TWIN)
+    (tmp_path / "with_twin.py").write_text(WITH_TWIN)
+    both = ["suite=[metaworld,twin]", "tasks=[twin/button-press-v3,metaworld/button-press-v3]"]
+    overrides = command(folder, *both, "encoders=[state]", "seeds=1")[3:]
+    words = [sys.executable, str(tmp_path / "with_twin.py"), *overrides]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "judged on none: all suites" in done.stdout
+    for pattern, files in before.items():
+        assert files.items() <= states(folder, pattern).items()
+    rows = outcomes(folder)
+    assert rows.groupby("suite").size().to_dict() == {"metaworld": 3, "twin": 3}
+    assert sorted(path.name for path in (folder / "data" / "demos").iterdir()) == ["metaworld", "twin"]
+    assert (folder / "out" / "report.html").read_text().count('<h3 class="suite">') == 2
+
+
+def test_rows_say_what_their_episodes_were(finished: tuple[Path, str]) -> None:
+    rows = outcomes(finished[0])
+    assert set(rows["horizon"]) == {80}
+    assert set(rows["render_size"]) == set(rows["picture_size"]) == {64}
+    assert set(rows["demos_frame_hash"]) == set(rows["frame_hash"])
+    assert [len(strict) for strict in rows["strict_any"]] == [len(plain) for plain in rows["success_any"]]
+    assert {"pictures", "mujoco", "opengl"} <= set(rows["versions"].iloc[0])
+
+
+def test_rows_of_before_are_kept_and_learn_what_is_known_of_them(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], folder := tmp_path / "copy")
+    later = ("strict_any", "strict_last", "demos_frame_hash", "horizon", "render_size", "picture_size")
+    for path in folder.glob("out/units/*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in record.items() if name not in later}))
+    before = {(path, name): cell for path, name, cell in _episodes_of(folder)}
+    subprocess.run(command(folder), capture_output=True, timeout=600, check=True)
+    assert {(path, name): cell for path, name, cell in _episodes_of(folder)} == before
+    rows = outcomes(folder)
+    assert set(rows["horizon"]) == {80}
+    assert rows["strict_any"].isna().all(), "nobody has looked"
+
+
+def test_a_changed_look_is_logged_once_per_task(
+    finished: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.copytree(finished[0], folder := tmp_path / "copy")
+    frames = {"button-press-v3 corner2 fast 64/64 none": "0123"}
+    monkeypatch.setattr(looks, "shipped_looks", lambda: {"metaworld": {"versions": {}, "frames": frames}})
+    for path in folder.glob("out/units/*.json"):
+        if json.loads(path.read_text())["encoder"] == "state":
+            path.unlink()
+    with initialize_config_module(COMMAND.module, version_base="1.3"):
+        config = parse(compose(COMMAND.config, command(folder, "encoders=[state]")[3:]))
+    with caplog.at_level(logging.INFO):
+        rows = Run(config).execute()
+    (record,) = [record for record in caplog.records if "reference frame" in record.message]
+    assert record.levelno == logging.WARNING
+    assert f"reference frame {rows['frame_hash'].iloc[0]} instead of 0123" in record.message
 
 
 def test_two_evaluations_never_share_an_episode() -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_results import RATES, make_row, make_run, with_outcomes
+from synthetic_results import RATES, make_row, make_run, make_suites, with_outcomes
 
 from egorep.intervals import mean_interval
 from robot_eval.intervals import cluster_difference, effective_size, mcnemar, mean_difference
 from robot_eval.results import frame_of
 from robot_eval.stats import (
     ALL_TASKS,
+    Difference,
     Interval,
     cluster_wilson,
     compare,
@@ -22,6 +23,7 @@ from robot_eval.stats import (
     overall,
     paired_difference,
     result_tables,
+    suite_means,
     summarise,
     table_markdown,
     table_text,
@@ -327,9 +329,102 @@ def test_suites_are_named_where_there_are_several_and_holes_are_dashes() -> None
         held_out("a", 0, flips(2, 9), suite="kitchen"),
     ]
     table = result_tables(summarise(frame_of(rows)))[0]
-    assert table.columns == ["kitchen/assembly-v3", "metaworld/assembly-v3", "mean"]
+    assert table.columns == ["kitchen", "metaworld", "mean"]
     cells = dict(zip(table.encoders, table.cells, strict=True))
     assert isinstance(cells["a"][2], Interval)
     assert cells["b"][0] is None
     assert cells["b"][2] is None
     assert table.note == ""
+
+
+# Several suites
+
+
+@pytest.fixture(scope="module")
+def suites() -> pd.DataFrame:
+    """Meta-World with three tasks and the kitchen with one."""
+    return frame_of(make_suites())
+
+
+def test_suites_weigh_the_same_however_many_tasks_they_have(suites: pd.DataFrame) -> None:
+    summary = summarise(suites)
+    means = suite_means(summary).set_index(["encoder", "suite"])
+    lines = summary[summary["encoder"] == "random"].groupby("suite")["held_out"].mean()
+    assert means.loc[("random", "metaworld"), "held_out"] == pytest.approx(lines["metaworld"])
+    everything = overall(summary).set_index("encoder").loc["random"]
+    assert everything["held_out"] == pytest.approx(lines.mean())
+    assert everything["last"] == pytest.approx(means.loc["random"]["last"].mean())
+    assert everything["tasks"] == 4
+    ends = means.loc["random"]
+    expected = mean_interval([Interval(*each) for each in ends[["held_out", "low", "high"]].to_numpy()])
+    assert tuple(everything[["held_out", "low", "high"]]) == pytest.approx(expected)
+
+
+def test_there_is_one_table_of_the_suites_and_one_of_each(suites: pd.DataFrame) -> None:
+    tables = result_tables(summarise(suites))
+    assert [table.suite for table in tables] == ["", "franka_kitchen", "metaworld"]
+    assert tables[0].columns == ["franka_kitchen", "metaworld", "mean"]
+    assert tables[1].columns == ["micro_open", "mean"]
+    for task, mean in tables[1].cells:
+        assert task == pytest.approx(mean)
+    text = table_text(summarise(suites))
+    assert "judged on train: all suites" in text
+    assert "judged on train: metaworld" in text
+    assert text.count("the mean weighs tasks equally") == 1, "what is said once is not said again"
+
+
+def test_an_encoder_without_one_suite_has_no_mean_over_suites(suites: pd.DataFrame) -> None:
+    short = suites[~((suites["encoder"] == "random") & (suites["suite"] == "franka_kitchen"))]
+    everything = overall(summarise(short)).set_index("encoder")
+    assert np.isnan(everything.loc["random", "held_out"])
+    assert everything.loc["state", "held_out"] > 0
+
+
+def test_the_better_encoder_is_the_one_that_is_better_over_suites() -> None:
+    wins = {"few": {"kitchen": [9], "metaworld": [4, 4, 4]}, "many": {"kitchen": [1], "metaworld": [7, 7, 7]}}
+    rows = [
+        held_out(encoder, 0, flips(successes, 10), suite=suite, task=f"task-{index}")
+        for encoder, suites in wins.items()
+        for suite, tasks in suites.items()
+        for index, successes in enumerate(tasks)
+    ]
+    assert encoder_order(summarise(frame_of(rows))) == ["few", "many"]
+
+
+def test_encoders_are_compared_within_each_suite_and_over_suites(suites: pd.DataFrame) -> None:
+    table = compare(suites, baseline="state")
+    together = table[(table["task"] == ALL_TASKS) & (table["encoder_a"] == "egovideo_tiny")]
+    by_suite = together.set_index("suite")["estimate"]
+    assert set(by_suite.index) == {"", "franka_kitchen", "metaworld"}
+    assert by_suite[""] == pytest.approx((by_suite["franka_kitchen"] + by_suite["metaworld"]) / 2)
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_the_test_over_suites_weighs_them_as_the_estimate_does() -> None:
+    def won(pairs: int) -> Difference:
+        return cluster_difference([flips(pairs, pairs)], [flips(0, pairs)])
+
+    def lost(pairs: int) -> Difference:
+        return cluster_difference([flips(0, pairs)], [flips(pairs, pairs)])
+
+    even = mean_difference([mean_difference([won(10)] * 5), lost(10)])
+    assert even.estimate == 0.0
+    assert (even.p_value, even.p_mcnemar) == (1.0, 1.0), "50 won and 10 lost, but one suite each"
+    assert (even.wins, even.losses, even.pairs) == (50, 10, 60)
+
+
+def test_the_test_over_tasks_of_one_size_is_that_of_all_their_pairs() -> None:
+    wins = ((9, 2), (5, 3))
+    parts = [cluster_difference([flips(a, 12)], [flips(b, 12)]) for a, b in wins]
+    both = mean_difference(parts)
+    assert both.p_mcnemar == pytest.approx(mcnemar(both.wins, both.losses))
+    assert mean_difference([both]) == pytest.approx(both)
+
+
+def test_strict_success_is_counted_by_the_rows_rule_where_all_rows_say() -> None:
+    strict = {"strict_any": [True] + [False] * 3, "strict_last": [False] * 4}
+    rules = enumerate(("any", "last"))
+    rows = [make_row(role="held_out", seed=seed, success_rule=rule, **strict) for seed, rule in rules]
+    assert summarise(frame_of(rows))["held_out_strict"].iloc[0] == pytest.approx(1 / 8)
+    some = [*rows, make_row(role="held_out", seed=2)]
+    assert np.isnan(summarise(frame_of(some))["held_out_strict"].iloc[0])

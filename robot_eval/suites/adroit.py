@@ -1,0 +1,128 @@
+"""Adroit: four tasks of a Shadow hand with 24 joints, on an arm whose freedoms differ from task to task.
+
+Model, control, reset and success are gymnasium-robotics' (`AdroitHand*-v1`), after DAPG, as in R3M and
+CortexBench. An action of -1..1 spans the control range of each actuator, mostly a weak position servo. What
+differs from episode to episode, the suite writes into the model: the places of door, nail board, ball and
+target, and the attitude of the pen's target.
+
+Proprioception is the positions of all joints of hand and arm, as in R3M and CortexBench (door 28, hammer 26,
+pen 24, relocate 30). The full state is the suite's observation; that of `door` leaves out how far the arm has
+slid forward, which follows here.
+
+`success` is the suite's. It is loose twice: a ball counts as relocated within 10 cm of the target, and a pen
+that has been dropped counts as turned while it passes the target's direction. `strict_success` asks for 5 cm,
+and for a pen that hardly turns.
+
+No demonstrations ship with the suite. `robot_eval.experts.adroit` solves the tasks in `EXPERTS`; the others
+can be run, but not demonstrated: `expert_action` raises.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium_robotics.envs.adroit_hand.adroit_door import AdroitHandDoorEnv
+from gymnasium_robotics.envs.adroit_hand.adroit_hammer import AdroitHandHammerEnv
+from gymnasium_robotics.envs.adroit_hand.adroit_pen import AdroitHandPenEnv
+from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandRelocateEnv
+
+from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
+from robot_eval.experts.adroit import EXPERTS
+from robot_eval.variation import SceneParts, Zone
+
+_TASKS = {
+    "door": AdroitHandDoorEnv,
+    "hammer": AdroitHandHammerEnv,
+    "pen": AdroitHandPenEnv,
+    "relocate": AdroitHandRelocateEnv,
+}
+_JOINTS = {"door": 28, "hammer": 26, "pen": 24, "relocate": 30}  # of hand and arm; they come first in qpos
+_RELOCATED = 0.05  # metres: the suite's reward calls this "very close"
+_PEN_AT_REST = 2.0  # rad/s; one that falls past the target's direction turns several times as fast
+
+_PARTS = SceneParts(
+    look_at=(0.0, -0.1, 0.15),
+    surfaces={"table": ("tablecube",), "floor": ("groundplane",)},
+    robot_body="forearm",
+    fixed_bodies=("table", "vive_tracker"),
+    zones=(Zone((-0.4, -0.3), (-0.2, 0.4), 0.0), Zone((0.3, 0.4), (-0.2, 0.4), 0.0)),
+)
+
+
+class AdroitEnv(RobotEnv):
+    """An Adroit task whose layout is drawn from the episode's seed."""
+
+    def __init__(self, settings: EnvSettings) -> None:
+        super().__init__(settings)
+        self._env = _TASKS[settings.task]()
+        self.action_space = self._env.action_space
+        expert = EXPERTS.get(settings.task)
+        self._expert = expert and expert(self._env.model, self._env.data)
+        self._adopt(self._env.model, self._env.data, _PARTS)
+        self._reset_task(seed=0)
+        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
+
+    def _reset_task(self, seed: int) -> None:
+        self._last, _ = self._env.reset(seed=seed)
+        if self._expert is not None:
+            self._expert.begin()
+
+    def _step_task(self, action: npt.NDArray[np.float32]) -> bool:
+        self._last, _, _, _, info = self._env.step(action)
+        return bool(info["success"])
+
+    def _strictly_done(self, success: bool) -> bool:
+        if self.settings.task == "relocate":
+            return success and float(np.linalg.norm(self._last[-3:])) < _RELOCATED
+        if self.settings.task == "pen":
+            return success and float(np.linalg.norm(self._data.qvel[-3:])) < _PEN_AT_REST
+        return success
+
+    def _observe(self) -> Observation:
+        state = self._last
+        if self.settings.task == "door":
+            state = np.append(state, self._data.qpos[0])
+        return {
+            "proprio": self._data.qpos[: _JOINTS[self.settings.task]].astype(np.float32),
+            "state": state.astype(np.float32),
+        }
+
+    def expert_action(self) -> npt.NDArray[np.float32]:
+        """What the expert does now.
+
+        Raises:
+            NotImplementedError: the task has none.
+        """
+        if self._expert is None:
+            raise NotImplementedError(
+                f"adroit's task {self.settings.task!r} has no expert, so no demonstrations can be made: "
+                f"choose from tasks={list(EXPERTS)}"
+            )
+        return self._expert.action()
+
+    @property
+    def simulator_state(self) -> npt.NDArray[np.float64]:
+        """Positions then velocities, float64."""
+        return np.concatenate([self._data.qpos, self._data.qvel])
+
+
+def _space(observation: Observation) -> gymnasium.spaces.Dict:
+    return gymnasium.spaces.Dict(
+        {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape, np.float32) for k, v in observation.items()}
+    )
+
+
+SUITE = Suite(
+    name="adroit",
+    tasks=tuple(_TASKS),
+    cameras=("vil_camera", "fixed"),
+    horizon=200,
+    short_horizon=250,  # experts need 100 (relocate) or 170 steps (door), 50 more in demonstrations
+    control_hz=100,
+    packages=("gymnasium-robotics", "mujoco", "gymnasium"),
+    make=AdroitEnv,
+    noise_scale=0.3,  # at 1 random torques shake the palm at a metre a second
+)

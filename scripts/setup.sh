@@ -17,6 +17,11 @@ declare -A probes=(
     [libgl1-mesa-dri]="find /usr/lib -name 'swrast_dri.so' -o -name 'libgallium*.so' 2>/dev/null | grep -q ."
     [libosmesa6]="ldconfig -p | grep -q 'libOSMesa\.so'"
     [python3-venv]="$(command -v python3) -c 'import ensurepip, venv'"
+    # robosuite brings evdev (keyboards to steer robots with), which is built from source.
+    [gcc]="command -v gcc"
+    [libc6-dev]="test -f /usr/include/stdio.h"
+    [linux-libc-dev]="test -f /usr/include/linux/input.h"
+    [python3-dev]="$(command -v python3.11 || command -v python3) -c 'import pathlib, sysconfig, sys; sys.exit(not pathlib.Path(sysconfig.get_path(\"include\"), \"Python.h\").exists())'"
 )
 if [ "$1" = test ]; then
     probes[chromium]="command -v chromium"

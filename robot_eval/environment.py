@@ -93,10 +93,18 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     def expert_action(self) -> npt.NDArray[np.float32]:
         """What the suite's demonstrator does now, within the action space."""
 
+    def _observed_space(self) -> gymnasium.Space[Observation]:
+        """The space of what is observed: unbounded, of the shapes of the present observation."""
+        boxes: dict[str, gymnasium.Space[Any]] = {
+            key: gymnasium.spaces.Box(-np.inf, np.inf, values.shape, np.float32)
+            for key, values in self._observe().items()
+        }
+        return cast("gymnasium.Space[Observation]", gymnasium.spaces.Dict(boxes))
+
     @property
-    @abstractmethod
     def simulator_state(self) -> npt.NDArray[np.float64]:
         """The flat MuJoCo state as robomimic stores it: positions, velocities; robosuite: time first."""
+        return np.concatenate([self._data.qpos, self._data.qvel])
 
     def restore(self, state: npt.NDArray[np.float64]) -> Observation:
         """Go to a `simulator_state` of this task, whatever the episode, and observe it.

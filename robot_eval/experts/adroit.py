@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from robot_eval.experts.vectors import Array, at_most
 
 _ITERATIONS = 2  # of the inverse kinematics, which start where the hand is
 _LARGEST_MOVE = 0.2  # of a joint in one iteration, rad or metres
@@ -230,11 +230,11 @@ class RelocateExpert:
         miss = ball + _GRASP_OFFSET - self._robot.palm
         self._notice_ball(float(np.linalg.norm(miss)))
         if self._closing_since is None:
-            posture, move = _OPEN, _at_most(self._above(miss), _APPROACH)
+            posture, move = _OPEN, at_most(self._above(miss), _APPROACH)
         elif self._data.time - self._closing_since < _CLOSING_TIME:
             posture, move = _CLOSED, miss
         else:
-            posture, move = _CARRYING, _at_most(self._data.site_xpos[self._target] - ball, _CARRY)
+            posture, move = _CARRYING, at_most(self._data.site_xpos[self._target] - ball, _CARRY)
         return self._robot.towards(self._robot.palm + move, posture)
 
     def _notice_ball(self, distance: float) -> None:
@@ -248,10 +248,6 @@ class RelocateExpert:
         rolling = self._data.qvel[self._ball_speed : self._ball_speed + 2]
         height = np.clip(2.0 * (np.linalg.norm(miss[:2]) - _OVER_BALL), 0.0, _HIGHEST)
         return miss + np.append(_LEAD * rolling, height)
-
-
-def _at_most(vector: Array, length: float) -> Array:
-    return np.array(vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from robot_eval.experts.vectors import Array, at_most
+
 Vector = tuple[float, float, float]
 
 _ARM = 7  # joints
@@ -145,7 +146,7 @@ class KitchenExpert:
         across = np.eye(3) - np.outer(fingers, fingers)
         jacobian = np.vstack([move[:, :_ARM], _TURN_WEIGHT * across @ turn[:, :_ARM]])
         off = np.cross(fingers, _unit(self._stroke.point))
-        error = [_at_most(target - tip, _LONGEST_MOVE), _TURN_WEIGHT * _at_most(off, _LONGEST_TURN)]
+        error = [at_most(target - tip, _LONGEST_MOVE), _TURN_WEIGHT * at_most(off, _LONGEST_TURN)]
         return jacobian, np.concatenate(error)
 
     def _preference(self, joints: Array) -> Array:
@@ -162,7 +163,7 @@ def _next_goal(stroke: Stroke, tip: Array) -> tuple[Array, bool]:
     inside, aside = _split(tip - front, -out)
     off = np.linalg.norm(aside)
     if abs(past) < 0.04 and np.linalg.norm(across) < 0.045:  # at the thing: push, and correct the sides
-        return tip + _LEAD * push - _at_most(2.0 * across, 0.1), True
+        return tip + _LEAD * push - at_most(2.0 * across, 0.1), True
     if inside > -0.03 and off < (0.02 if inside < 0.02 else 0.03):  # before it: in
         return ready, True
     if inside > 0.04 and off < 0.2:  # beside it: back out
@@ -184,7 +185,3 @@ def _split(vector: Array, direction: Array) -> tuple[float, Array]:
 def _unit(vector: npt.ArrayLike) -> Array:
     array = np.asarray(vector, np.float64)
     return array / np.linalg.norm(array)
-
-
-def _at_most(vector: Array, length: float) -> Array:
-    return vector * min(1.0, length / max(1e-9, float(np.linalg.norm(vector))))

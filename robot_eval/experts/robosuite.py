@@ -73,12 +73,18 @@ def nearest_turn(angle: float, reference: float, symmetry: float) -> float:
     return float(angle + symmetry * np.round((reference - angle) / symmetry))
 
 
+_NEAR = 0.01  # metres: as close as a grasp must be
+
+
 class Expert(ABC):
     """One task's demonstrator.
 
     Args:
         env: a robosuite environment of the task.
     """
+
+    _hover = 0.10  # metres that the hand keeps from what it is not yet in line with
+    _per_twist = 0.3  # metres of these that a radian of wrong rotation asks for
 
     def __init__(self, env: Any) -> None:
         self._env = env
@@ -88,6 +94,17 @@ class Expert(ABC):
     def action(self) -> Array:
         """(7,), for the state that the simulator is in; not yet clipped."""
 
+    def _reach(self, point: Array, rotation: Array) -> Array:
+        """The action that brings the hand to `point` along its fingers, and closes it there."""
+        ahead = rotation[:, 2]
+        offset = self._hand.position - point
+        along = float(offset @ ahead)
+        beside = float(np.linalg.norm(offset - along * ahead))
+        twist = Rotation.from_matrix(rotation @ self._hand.rotation.T).magnitude()
+        away = np.clip(4.0 * (beside - _NEAR) + self._per_twist * (twist - 0.15), 0.0, self._hover)
+        there = beside < 1.5 * _NEAR and abs(along) < 1.5 * _NEAR and twist < 0.3
+        return self._hand.move(point - away * ahead, rotation, _CLOSED if there else _OPEN)
+
     def _pose(self, body: str) -> tuple[Array, Array]:
         """Position (3,) and rotation (3, 3) of a body."""
         data, number = self._env.sim.data, self._env.sim.model.body_name2id(body)
@@ -95,8 +112,6 @@ class Expert(ABC):
 
 
 _REST = np.pi / 2  # radians: the direction in which the hand opens when an episode starts
-_HOVER = 0.10  # metres above what is to be grasped
-_NEAR = 0.01  # metres: as close as a grasp must be
 
 
 class PickAndPlace(Expert):
@@ -125,14 +140,6 @@ class PickAndPlace(Expert):
     def _carry(self, point: Array) -> Array:
         """The action while the thing is held at `point`."""
 
-    def _reach(self, point: Array, rotation: Array) -> Array:
-        offset = self._hand.position - point
-        beside = float(np.linalg.norm(offset[:2]))
-        twist = Rotation.from_matrix(rotation @ self._hand.rotation.T).magnitude()
-        height = np.clip(4.0 * (beside - _NEAR) + 0.3 * (twist - 0.15), 0.0, _HOVER)
-        there = beside < 1.5 * _NEAR and abs(offset[2]) < 1.5 * _NEAR and twist < 0.3
-        return self._hand.move(point + height * _UP, rotation, _CLOSED if there else _OPEN)
-
     def _lead(self, point: Array, goal: Array, rotation: Array, over: float) -> Array:
         """Bring what is held at `point` to `goal`, at least `over` metres above it until it is near."""
         beside = float(np.linalg.norm(goal[:2] - point[:2]))
@@ -145,7 +152,7 @@ class PickAndPlace(Expert):
 
     def _leave(self) -> Array:
         """Open, and go up once the fingers let go."""
-        rise = _HOVER if self._hand.width > 0.07 else 0.0
+        rise = self._hover if self._hand.width > 0.07 else 0.0
         upright = pointing_down(self._opening())
         return self._hand.move(self._hand.position + rise * _UP, upright, _OPEN)
 
@@ -290,6 +297,9 @@ class Door(Expert):
     Downwards the latch frees as well, but the arm's last joint ends 0.9 radians from where it grasps.
     """
 
+    _hover = 0.15
+    _per_twist = 0.5
+
     def action(self) -> Array:
         """See `Expert.action`."""
         position, lever = self._pose("Door_latch")
@@ -300,7 +310,7 @@ class Door(Expert):
         if opened > _OPENED:
             return self._hand.move(self._hand.position - 0.05 * ahead, rotation, _OPEN)
         if not self._hand.holds(["Door_handle"]):
-            return self._reach(point, rotation, ahead)
+            return self._reach(point, rotation)
         axis, turned = self._joint("Door_latch_joint")
         if turned < _FREE and opened < 0.03:
             arm = point - position
@@ -308,15 +318,6 @@ class Door(Expert):
             step = Rotation.from_rotvec(0.5 * upwards * axis)
             return self._hand.move(position + step.apply(arm), step.as_matrix() @ rotation, _CLOSED)
         return self._hand.move(self._hand.position - 0.05 * ahead, rotation, _CLOSED)
-
-    def _reach(self, point: Array, rotation: Array, ahead: Array) -> Array:
-        offset = self._hand.position - point
-        along = float(offset @ ahead)
-        beside = float(np.linalg.norm(offset - along * ahead))
-        twist = Rotation.from_matrix(rotation @ self._hand.rotation.T).magnitude()
-        away = np.clip(4.0 * (beside - _NEAR) + 0.5 * (twist - 0.15), 0.0, 0.15)
-        there = beside < 1.5 * _NEAR and abs(along) < 1.5 * _NEAR and twist < 0.3
-        return self._hand.move(point - away * ahead, rotation, _CLOSED if there else _OPEN)
 
     def _joint(self, name: str) -> tuple[Array, float]:
         """Axis (3,) in the world and position of a joint, radians."""

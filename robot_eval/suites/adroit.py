@@ -19,9 +19,6 @@ can be run, but not demonstrated: `expert_action` raises.
 
 from __future__ import annotations
 
-from typing import cast
-
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 from gymnasium_robotics.envs.adroit_hand.adroit_door import AdroitHandDoorEnv
@@ -63,7 +60,7 @@ class AdroitEnv(RobotEnv):
         self._expert = expert and expert(self._env.model, self._env.data)
         self._adopt(self._env.model, self._env.data, _PARTS)
         self._reset_task(seed=0)
-        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
+        self.observation_space = self._observed_space()
 
     def _reset_task(self, seed: int) -> None:
         self._last, _ = self._env.reset(seed=seed)
@@ -102,17 +99,6 @@ class AdroitEnv(RobotEnv):
                 f"choose from tasks={list(EXPERTS)}"
             )
         return self._expert.action()
-
-    @property
-    def simulator_state(self) -> npt.NDArray[np.float64]:
-        """Positions then velocities, float64."""
-        return np.concatenate([self._data.qpos, self._data.qvel])
-
-
-def _space(observation: Observation) -> gymnasium.spaces.Dict:
-    return gymnasium.spaces.Dict(
-        {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape, np.float32) for k, v in observation.items()}
-    )
 
 
 SUITE = Suite(

@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import gymnasium
 import mujoco
@@ -100,7 +99,7 @@ class FrankaKitchenEnv(RobotEnv):
         self._adopt(model, mujoco.MjData(model), _PARTS)
         self._reset_task(seed=0)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (_ROBOT_JOINTS,), np.float32)
-        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
+        self.observation_space = self._observed_space()
 
     def _reset_task(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -140,11 +139,6 @@ class FrankaKitchenEnv(RobotEnv):
         """What `robot_eval.experts.franka_kitchen` does; nothing more once the joint is at its goal."""
         return self._expert.action(self._data)
 
-    @property
-    def simulator_state(self) -> npt.NDArray[np.float64]:
-        """Positions then velocities, float64; the robot's place is in the observed state."""
-        return np.concatenate([self._data.qpos, self._data.qvel])
-
 
 def _load() -> mujoco.MjModel:
     """The suite's model with cameras, and walls that can be painted; they look as before."""
@@ -166,12 +160,6 @@ def _add_white_texture(spec: mujoco.MjSpec, material: str) -> None:
     texture.rgb1 = texture.rgb2 = (1.0, 1.0, 1.0)
     texture.width, texture.height = 128, 6 * 128
     spec.material(material).textures[int(mujoco.mjtTextureRole.mjTEXROLE_RGB)] = texture.name
-
-
-def _space(observation: Observation) -> gymnasium.spaces.Dict:
-    return gymnasium.spaces.Dict(
-        {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape, np.float32) for k, v in observation.items()}
-    )
 
 
 SUITE = Suite(

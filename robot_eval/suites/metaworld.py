@@ -8,9 +8,7 @@ observation of 39 numbers, goal included.
 from __future__ import annotations
 
 import warnings
-from typing import cast
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
@@ -46,7 +44,7 @@ class MetaWorldEnv(RobotEnv):
         self._env.max_path_length = np.iinfo(np.int64).max
         self.action_space = self._env.action_space
         self._last = self._start(seed=0)
-        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
+        self.observation_space = self._observed_space()
         self._adopt(self._env.model, self._env.data, _PARTS)
 
     def _start(self, seed: int) -> npt.NDArray[np.float64]:
@@ -72,17 +70,6 @@ class MetaWorldEnv(RobotEnv):
             warnings.simplefilter("ignore", UserWarning)  # "Constant(s) may be too high": clipped here
             action = self._expert.get_action(self._last)
         return np.clip(action, -1.0, 1.0).astype(np.float32)
-
-    @property
-    def simulator_state(self) -> npt.NDArray[np.float64]:
-        """Positions then velocities, float64."""
-        return np.concatenate([self._data.qpos, self._data.qvel])
-
-
-def _space(observation: Observation) -> gymnasium.spaces.Dict:
-    return gymnasium.spaces.Dict(
-        {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape, np.float32) for k, v in observation.items()}
-    )
 
 
 SUITE = Suite(

@@ -98,7 +98,7 @@ class RobosuiteEnv(RobotEnv):
         expert = EXPERTS.get(settings.task)
         self._expert = None if expert is None else expert(self._env)
         self._reset_task(seed=0)
-        self.observation_space = cast("gymnasium.Space[Observation]", _space(self._observe()))
+        self.observation_space = self._observed_space()
         model = self._env.sim.model._model
         # Collision shapes lie in group 0, under the visual ones.
         model.geom_group[model.geom_group == 0] = _HIDDEN_GROUP
@@ -157,12 +157,6 @@ class RobosuiteEnv(RobotEnv):
 
 def _float32(values: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.atleast_1d(np.asarray(values, np.float32))
-
-
-def _space(observation: Observation) -> gymnasium.spaces.Dict:
-    return gymnasium.spaces.Dict(
-        {k: gymnasium.spaces.Box(-np.inf, np.inf, v.shape, np.float32) for k, v in observation.items()}
-    )
 
 
 def _env_args(settings: EnvSettings) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from episodes import play
 from gymnasium.utils.env_checker import check_env
 
 from robot_eval.environment import EnvSettings, RobotEnv
@@ -41,15 +42,9 @@ def act(env: RobotEnv, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
 
 
-def play(env: RobotEnv, seed: int, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Everything that is felt, and the first and last picture."""
+def watched(env: RobotEnv, seed: int, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
     rng = np.random.default_rng(seed)
-    observation, _ = env.reset(seed=seed)
-    path, pictures = [np.concatenate([observation["state"], env.simulator_state])], [env.render()]
-    for _ in range(steps):
-        observation, *_ = env.step(act(env, rng))
-        path.append(np.concatenate([observation["state"], env.simulator_state]))
-    return np.stack(path), [*pictures, env.render()]
+    return play(env, seed, steps, lambda env: act(env, rng))
 
 
 def perform(env: RobotEnv, seed: int, noise: float, hold: int = 10) -> tuple[bool, bool]:
@@ -103,12 +98,12 @@ def test_every_task_can_be_seen(open_adroit: Open, task: str, camera: str) -> No
 def test_a_seed_decides_the_episode_whatever_came_before(open_adroit: Open, task: str) -> None:
     used, fresh = open_adroit(task, variation="train"), open_adroit(task, variation="train")
     for seed in (1, 2):
-        play(used, seed, 60)
-    path, pictures = play(used, 5, 40)
-    expected_path, expected_pictures = play(fresh, 5, 40)
+        watched(used, seed, 60)
+    path, pictures = watched(used, 5, 40)
+    expected_path, expected_pictures = watched(fresh, 5, 40)
     assert np.array_equal(path, expected_path)
     assert np.array_equal(pictures, expected_pictures)
-    assert not np.array_equal(path, play(fresh, 6, 40)[0])
+    assert not np.array_equal(path, watched(fresh, 6, 40)[0])
 
 
 @pytest.mark.parametrize("task", SUITE.tasks)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import mujoco
 import numpy as np
 import pytest
+from episodes import play
 from gymnasium.utils.env_checker import check_env
 
 from robot_eval.environment import EnvSettings, RobotEnv
@@ -41,16 +42,6 @@ def open_kitchen() -> Iterator[Open]:
     yield make
     for env in [*opened.values(), *further]:
         env.close()
-
-
-def play(env: RobotEnv, seed: int, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Everything that is felt, and the first and last picture."""
-    observation, _ = env.reset(seed=seed)
-    path, pictures = [np.concatenate([observation["state"], env.simulator_state])], [env.render()]
-    for _ in range(steps):
-        observation, *_ = env.step(env.expert_action())
-        path.append(np.concatenate([observation["state"], env.simulator_state]))
-    return np.stack(path), [*pictures, env.render()]
 
 
 def perform(env: RobotEnv, seed: int, noise: float, hold: int) -> tuple[bool, bool]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from episodes import play
 from gymnasium.utils.env_checker import check_env
 
 from robot_eval.environment import EnvSettings, RobotEnv
@@ -18,16 +19,6 @@ FIVE = ("assembly-v3", "bin-picking-v3", "button-press-v3", "drawer-open-v3", "h
 def settings(task: str = "drawer-open-v3", **changes: object) -> EnvSettings:
     values = {"suite": "metaworld", "task": task, "camera": "corner2", "render_size": 64, "picture_size": 64}
     return EnvSettings(**{**values, **changes})
-
-
-def play(env: RobotEnv, seed: int, steps: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Everything that is felt, and the first and last picture."""
-    observation, _ = env.reset(seed=seed)
-    path, pictures = [np.concatenate([observation["state"], env.simulator_state])], [env.render()]
-    for _ in range(steps):
-        observation, *_ = env.step(env.expert_action())
-        path.append(np.concatenate([observation["state"], env.simulator_state]))
-    return np.stack(path), [*pictures, env.render()]
 
 
 def test_there_are_fifty_tasks() -> None:

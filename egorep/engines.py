@@ -6,13 +6,13 @@ runs one picture or clip per core, several times as many frames a second as torc
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
 import torch
 
 from egorep.backbones import Backbone, Features
+from egorep.cores import cores
 
 ENGINES = ("torch", "openvino")
 
@@ -37,7 +37,6 @@ class OpenVINONetwork:
             import openvino
         except ImportError as error:
             raise ImportError("engine 'openvino' needs OpenVINO: pip install openvino") from error
-        cores = os.cpu_count() or 1
         try:
             frames = (backbone.num_frames,) if backbone.num_frames > 1 else ()
             model = _convert(backbone, (1, *frames, 3, image_size, image_size))
@@ -47,11 +46,11 @@ class OpenVINONetwork:
             ) from error
         options = {
             "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 where the processor has it
-            "INFERENCE_NUM_THREADS": cores,
-            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores(),
+            "NUM_STREAMS": cores(),
         }
         compiled = openvino.Core().compile_model(model, "CPU", options)
-        self._queue = openvino.AsyncInferQueue(compiled, cores)
+        self._queue = openvino.AsyncInferQueue(compiled, cores())
         self._queue.set_callback(_keep_outputs)
 
     def __call__(self, pixels: torch.Tensor) -> Features:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from omegaconf import DictConfig, OmegaConf
 
 from egorep.commands import Command, ConfigError, typed
+from egorep.cores import cores
 from egorep.encoder import POOLS
 from egorep.engines import ENGINES
 from egorep.files import writable_folder
@@ -186,7 +186,7 @@ class RunConfig:
     @property
     def workers(self) -> int:
         """Simulator processes."""
-        return self.num_envs or 2 * (os.cpu_count() or 1)
+        return self.num_envs or 2 * cores()
 
 
 def parse(config: DictConfig) -> RunConfig:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robot_eval.render import Look, Renderer
-from robot_eval.variation import SceneParts, SceneVariation, VariationName
+from robot_eval.variation import SceneParts, SceneVariation, Starts, VariationName
 
 Observation = dict[str, npt.NDArray[Any]]
 
@@ -31,7 +31,7 @@ class EnvSettings:
         render: look, see `robot_eval.render`.
         render_size: side of the square that is rendered, pixels.
         picture_size: side of its centre crop, pixels: what is stored and encoded.
-        variation: what the scene looks like, see `robot_eval.variation`.
+        variation: what the scene looks like and where the robot starts, see `robot_eval.variation`.
     """
 
     suite: str
@@ -93,6 +93,10 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
     def expert_action(self) -> npt.NDArray[np.float32]:
         """What the suite's demonstrator does now, within the action space."""
 
+    @abstractmethod
+    def _starts(self) -> Starts:
+        """How the robot is moved before an episode under the variation `starts`."""
+
     def _observed_space(self) -> gymnasium.Space[Observation]:
         """The space of what is observed: unbounded, of the shapes of the present observation."""
         boxes: dict[str, gymnasium.Space[Any]] = {
@@ -132,6 +136,8 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
         super().reset(seed=seed)
         episode = int(self.np_random.integers(2**31)) if seed is None else seed
         self._reset_task(episode)
+        if self.settings.variation == "starts":
+            self._start_elsewhere(np.random.default_rng((episode, 3)))
         # A stream of its own, so that looks do not depend on how much randomness a layout takes.
         self._variation.apply(np.random.default_rng((episode, 1)))
         # Pictures show cameras and lights where the data have them, which is where the model had them before.
@@ -139,6 +145,12 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
         if self._renderer is not None:
             self._renderer.upload_textures(self._variation.changed_textures)
         return self._observe(), {}
+
+    def _start_elsewhere(self, rng: np.random.Generator) -> None:
+        action, steps = self._starts().draw(rng)
+        for _ in range(steps):
+            self._step_task(action)
+        self._data.time = 0.0  # the episode begins now, for experts that go by the clock as well
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step. The reward is 1 while the task is achieved; episodes end by the caller's horizon.

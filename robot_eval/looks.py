@@ -27,7 +27,7 @@ from robot_eval.environment import EnvSettings
 from robot_eval.render import PICTURES_VERSION
 from robot_eval.simulators import simulators
 from robot_eval.suites import list_suites, load_suite
-from robot_eval.variation import VARIATIONS
+from robot_eval.variation import SCENES
 
 LOOKS_FILE = Path(__file__).with_name("looks.json")
 
@@ -111,7 +111,10 @@ def _setting(where: Any) -> str:
 
 
 def default_settings(suite: str) -> list[EnvSettings]:
-    """What runs see that set nothing: the suite's tasks and camera, under every protocol and variation."""
+    """What runs see that set nothing: the suite's tasks and camera, under every protocol and scene.
+
+    Single changes draw with what `none` and `unseen` draw with, whose frames would show a difference.
+    """
     # Simulator processes import this file again where it is the command, and they import no torch.
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
@@ -123,7 +126,7 @@ def default_settings(suite: str) -> list[EnvSettings]:
         protocols = GlobalHydra.instance().config_loader().get_group_options("protocol")
         overrides = [[f"suite={suite}", f"protocol={protocol}"] for protocol in protocols]
         runs = [typed(compose(COMMAND.config, words), RunConfig) for words in overrides]
-    settings = [run.settings(name, look) for run in runs for name in run.chosen for look in VARIATIONS]
+    settings = [run.settings(name, look) for run in runs for name in run.chosen for look in SCENES]
     return list(dict.fromkeys(settings))
 
 

@@ -134,6 +134,11 @@ class EvaluationRow:
         _check_strict("last", self.strict_last, self.success_last)
 
     @property
+    def identity(self) -> tuple[Any, ...]:
+        """Which evaluation this is: its values of `IDENTITY`."""
+        return tuple(getattr(self, name) for name in IDENTITY)
+
+    @property
     def successes(self) -> list[bool]:
         """The outcomes under the row's own success rule, one per episode."""
         return self.success_any if self.success_rule == "any" else self.success_last
@@ -196,16 +201,20 @@ class ResultStore:
             keys: the units wanted, such as those of the present configuration in a folder that also holds
                 others; all when None. Unfinished ones are left out.
         """
+        return [row for _, row in self.dated_rows(keys)]
+
+    def dated_rows(self, keys: Iterable[str] | None = None) -> list[tuple[int, EvaluationRow]]:
+        """As `rows`, each with the time at which its unit was written, in nanoseconds of the file system."""
         paths = self.units.glob("*.json") if keys is None else map(self._path, set(keys))
-        found: dict[tuple[Any, ...], EvaluationRow] = {}
-        for path in sorted(filter(Path.exists, paths), key=lambda unit: (unit.stat().st_mtime_ns, unit.name)):
+        dated = [(path.stat().st_mtime_ns, path) for path in paths if path.exists()]
+        found: dict[tuple[Any, ...], tuple[int, EvaluationRow]] = {}
+        for written, path in sorted(dated):
             row = _read_unit(path)
             if row is None:
                 continue
-            identity = tuple(getattr(row, name) for name in IDENTITY)
-            if identity in found:
+            if row.identity in found:
                 log.warning("%s repeats an evaluation that another unit holds; the newer one counts", path)
-            found[identity] = row
+            found[row.identity] = (written, row)
         return [found[identity] for identity in sorted(found)]
 
     def merge(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
@@ -217,18 +226,24 @@ class ResultStore:
         Raises:
             ValueError: none of these units is finished.
         """
-        records = [row.to_record() for row in self.rows(keys)]
-        if not records:
+        rows = self.rows(keys)
+        if not rows:
             raise ValueError(f"no finished evaluation in {self.units}")
-        path = self.run_folder / "results.parquet"
-        with replacing(path) as temporary:
-            pq.write_table(pa.Table.from_pylist(records, schema=_schema()), temporary)
-        return read_results(path)
+        return write_results(self.run_folder, rows)
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(f"a key must be a file name of letters, digits, '.', '_' and '-'; got {key!r}")
         return self.units / f"{key}.json"
+
+
+def write_results(run_folder: str | Path, rows: Iterable[EvaluationRow]) -> pd.DataFrame:
+    """Write `results.parquet` and return it as `read_results` would."""
+    path = Path(run_folder) / "results.parquet"
+    records = [row.to_record() for row in rows]
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(records, schema=_schema()), temporary)
+    return read_results(path)
 
 
 def read_results(path: str | Path) -> pd.DataFrame:
@@ -241,13 +256,16 @@ def read_results(path: str | Path) -> pd.DataFrame:
         FileNotFoundError: no table there.
         ValueError: the file lacks columns of `EvaluationRow` that are not of a later version.
     """
+    return frame_of(read_rows(path))
+
+
+def read_rows(path: str | Path) -> list[EvaluationRow]:
+    """The rows of a table; arguments and errors as of `read_results`."""
     path = Path(path)
     path = path / "results.parquet" if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"no results at {path}; a run writes them as results.parquet")
-    records = pq.read_table(path).to_pylist()
-    rows = [EvaluationRow.from_record(record) for record in records]
-    return frame_of(rows)
+    return [EvaluationRow.from_record(record) for record in pq.read_table(path).to_pylist()]
 
 
 def frame_of(rows: Iterable[EvaluationRow]) -> pd.DataFrame:

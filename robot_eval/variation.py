@@ -1,15 +1,21 @@
-"""What a robot meets is not one fixed scene: visual variation for any MuJoCo model.
+"""What a robot meets is not one fixed scene: variation for any MuJoCo model.
 
 Per episode, from its seed: the camera's pose, the lights, colours and textures of table, floor, walls and
 background, a tint of robot and task objects, and distractor solids that stand on the table without taking
 part in the physics. `train` and `unseen` draw from disjoint ranges, hues, texture patterns and distractor
 shapes, so a policy that learnt under `train` meets nothing under `unseen` that it has seen.
 
-A suite says only which parts of its model are what (`SceneParts`); this module does the rest.
+To tell what each kind of change costs, `CHANGES` make one alone: `camera`, `light`, `texture` (tints among
+them) and `distractors` as `unseen` draws them, and `starts`, in which nothing looks different but the robot
+starts elsewhere.
+
+A suite says only which parts of its model are what (`SceneParts`) and how its robot may be moved (`Starts`);
+this module does the rest.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,8 +26,11 @@ import numpy.typing as npt
 
 from robot_eval.render import Decor
 
-VariationName = Literal["none", "train", "unseen"]
-VARIATIONS: tuple[str, ...] = ("none", "train", "unseen")
+VariationName = Literal["none", "train", "unseen", "camera", "light", "texture", "distractors", "starts"]
+TRAIN_VARIATIONS: tuple[str, ...] = ("none", "train")  # the others are for judging
+SCENES: tuple[str, ...] = (*TRAIN_VARIATIONS, "unseen")
+CHANGES: tuple[str, ...] = ("camera", "light", "texture", "distractors", "starts")
+VARIATIONS: tuple[str, ...] = (*SCENES, *CHANGES)
 
 Array = npt.NDArray[np.float64]
 Span = tuple[float, float]
@@ -55,6 +64,29 @@ class SceneParts:
     robot_body: str
     fixed_bodies: tuple[str, ...]
     zones: tuple[Zone, ...]
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How a robot may be moved before an episode begins: one action, held for a while.
+
+    Nothing may be touched on the way, and the task must stay possible.
+
+    Attributes:
+        low, high: (A,) of each component of the action; equal where it must not move the robot.
+        seconds: how long the action is held.
+        control_hz: control steps per second.
+    """
+
+    low: Array
+    high: Array
+    seconds: Span
+    control_hz: int
+
+    def draw(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], int]:
+        """An action (A,) and for how many control steps it is held, at least one."""
+        action = rng.uniform(self.low, self.high).astype(np.float32)
+        return action, max(1, round(rng.uniform(*self.seconds) * self.control_hz))
 
 
 @dataclass(frozen=True)
@@ -132,13 +164,16 @@ _MUTABLE = (
 )
 
 
+Draw = Callable[[np.random.Generator, Ranges], None]
+
+
 class SceneVariation:
     """Varies one model's looks per episode; the physics stays as it is.
 
     Args:
         model: edited in place; the constructor remembers how it looked.
         parts: which parts of it are what.
-        kind: `none`, `train` or `unseen`.
+        kind: one of `VARIATIONS`; under `none` and `starts` nothing looks different.
 
     Raises:
         ValueError: `parts` names a body that the model lacks.
@@ -147,7 +182,14 @@ class SceneVariation:
     def __init__(self, model: mujoco.MjModel, parts: SceneParts, kind: VariationName) -> None:
         self._model = model
         self._parts = parts
-        self._ranges = RANGES.get(kind)
+        draws: Mapping[str, tuple[Draw, ...]] = {
+            "camera": (self._move_cameras,),
+            "light": (self._change_lights,),
+            "texture": (self._paint_surfaces, self._tint),
+            "distractors": (self._place_distractors,),
+        }
+        self._ranges = RANGES["unseen"] if kind in draws else RANGES.get(kind)
+        self._draws = draws.get(kind, tuple(itertools.chain(*draws.values())))
         self._original = {name: getattr(model, name).copy() for name in _MUTABLE}
         self._headlight = model.vis.headlight.diffuse.copy()
         robot = _subtree(model, parts.robot_body)
@@ -163,7 +205,7 @@ class SceneVariation:
     @property
     def changed_textures(self) -> list[int]:
         """Ids of the textures that `apply` writes: the renderer must be told."""
-        if self._ranges is None:
+        if self._ranges is None or self._paint_surfaces not in self._draws:
             return []
         return sorted({t for ids in self._textures.values() for t in ids} | set(self._skybox))
 
@@ -173,11 +215,8 @@ class SceneVariation:
             return
         for name, value in self._original.items():
             getattr(self._model, name)[:] = value
-        self._move_cameras(rng, self._ranges)
-        self._change_lights(rng, self._ranges)
-        self._paint_surfaces(rng, self._ranges)
-        self._tint(rng, self._ranges)
-        self.decor = self._distractors(rng, self._ranges)
+        for draw in self._draws:
+            draw(rng, self._ranges)
 
     def _move_cameras(self, rng: np.random.Generator, ranges: Ranges) -> None:
         azimuth = np.deg2rad(_signed(rng, ranges.azimuth))
@@ -239,10 +278,12 @@ class SceneVariation:
             return np.array(self._model.mat_rgba[material])
         return np.array(own)
 
-    def _distractors(self, rng: np.random.Generator, ranges: Ranges) -> tuple[Decor, ...]:
+    def _place_distractors(self, rng: np.random.Generator, ranges: Ranges) -> None:
         zones = self._parts.zones
         count = int(rng.integers(ranges.count[0], ranges.count[1] + 1))
-        return tuple(_distractor(rng, ranges, zones[int(rng.integers(len(zones)))]) for _ in range(count))
+        self.decor = tuple(
+            _distractor(rng, ranges, zones[int(rng.integers(len(zones)))]) for _ in range(count)
+        )
 
 
 def _has_body(model: mujoco.MjModel, name: str) -> bool:

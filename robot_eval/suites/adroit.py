@@ -28,7 +28,7 @@ from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandReloca
 
 from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
 from robot_eval.experts.adroit import EXPERTS
-from robot_eval.variation import SceneParts, Zone
+from robot_eval.variation import SceneParts, Starts, Zone
 
 _TASKS = {
     "door": AdroitHandDoorEnv,
@@ -37,6 +37,14 @@ _TASKS = {
     "relocate": AdroitHandRelocateEnv,
 }
 _JOINTS = {"door": 28, "hammer": 26, "pen": 24, "relocate": 30}  # of hand and arm; they come first in qpos
+# Controls of the first actuators before an episode under the variation `starts`, least and most, rad or
+# metres: the arm's or, where it is fixed, the wrist's. All other joints are held where they start.
+_STARTS = {
+    "door": ((-0.06, -0.06, -0.06, -0.15), (0.0, 0.06, 0.06, 0.15)),
+    "hammer": ((-0.06, -0.06), (0.06, 0.06)),
+    "pen": ((-0.1, -0.1), (0.1, 0.1)),
+    "relocate": ((-0.06, 0.0, -0.06, -0.06, -0.06, -0.06), (0.06, 0.1, 0.06, 0.06, 0.06, 0.06)),
+}
 _RELOCATED = 0.05  # metres: the suite's reward calls this "very close"
 _PEN_AT_REST = 2.0  # rad/s; one that falls past the target's direction turns several times as fast
 
@@ -86,6 +94,14 @@ class AdroitEnv(RobotEnv):
             "proprio": self._data.qpos[: _JOINTS[self.settings.task]].astype(np.float32),
             "state": state.astype(np.float32),
         }
+
+    def _starts(self) -> Starts:
+        low, high = (np.zeros(self._env.model.nu) for _ in range(2))
+        for controls, moving in zip((low, high), _STARTS[self.settings.task], strict=True):
+            controls[: len(moving)] = moving
+        ranges = self._env.model.actuator_ctrlrange
+        middle, half = ranges.mean(axis=1), np.ptp(ranges, axis=1) / 2
+        return Starts((low - middle) / half, (high - middle) / half, (0.1, 0.2), SUITE.control_hz)
 
     def expert_action(self) -> npt.NDArray[np.float32]:
         """What the expert does now.

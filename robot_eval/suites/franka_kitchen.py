@@ -26,11 +26,12 @@ import numpy.typing as npt
 
 from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
 from robot_eval.experts.franka_kitchen import STROKES, KitchenExpert
-from robot_eval.variation import SceneParts, Zone
+from robot_eval.variation import SceneParts, Starts, Zone
 
 _MODEL = "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
 _ROBOT = "robot"  # name that the model's body of stand and arm lacks
 _ROBOT_JOINTS = 9  # seven of the arm, two of the gripper; they come first
+_ARM_JOINTS = 7
 _SUBSTEPS = 40  # of 2 ms
 _SPEED = 2.0  # of a full action, rad/s or m/s
 # The suite's limits of the servos' targets.
@@ -134,6 +135,11 @@ class FrankaKitchenEnv(RobotEnv):
         )
         state = np.concatenate([data.qpos, data.qvel, *places]).astype(np.float32)
         return {"proprio": state[:_ROBOT_JOINTS], "state": state}
+
+    def _starts(self) -> Starts:
+        # The arm's joints either way; the fingers stay as they are.
+        speeds = np.array([0.4] * _ARM_JOINTS + [0.0] * (_ROBOT_JOINTS - _ARM_JOINTS))
+        return Starts(-speeds, speeds, (0.2, 0.4), SUITE.control_hz)
 
     def expert_action(self) -> npt.NDArray[np.float32]:
         """What `robot_eval.experts.franka_kitchen` does; nothing more once the joint is at its goal."""

@@ -15,7 +15,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
 from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
-from robot_eval.variation import SceneParts, Zone
+from robot_eval.variation import SceneParts, Starts, Zone
 
 _PARTS = SceneParts(
     look_at=(0.0, 0.6, 0.1),
@@ -63,6 +63,11 @@ class MetaWorldEnv(RobotEnv):
     def _observe(self) -> Observation:
         state = self._last.astype(np.float32)
         return {"proprio": state[:4], "state": state}
+
+    def _starts(self) -> Starts:
+        # Sideways and up, by up to a centimetre a step; -1 keeps the gripper as open as it starts.
+        low, high = np.array([[-0.6, -0.6, 0.0, -1.0], [0.6, 0.6, 1.0, -1.0]])
+        return Starts(low, high, (0.1, 0.2), SUITE.control_hz)
 
     def expert_action(self) -> npt.NDArray[np.float32]:
         """The scripted expert's action, clipped to -1..1 as the environment does."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from egorep.shims import import_robosuite
 from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
 from robot_eval.experts.robosuite import EXPERTS
-from robot_eval.variation import SceneParts, Zone
+from robot_eval.variation import SceneParts, Starts, Zone
 
 robosuite = import_robosuite()
 
@@ -122,6 +122,12 @@ class RobosuiteEnv(RobotEnv):
     def _hand_names(self) -> list[str]:
         parts = ("eef_pos", "eef_quat", "gripper_qpos")
         return [f"robot{arm}_{part}" for arm in range(len(self._env.robots)) for part in parts]
+
+    def _starts(self) -> Starts:
+        # Each hand sideways and up, without a turn; 0 leaves a gripper as it is.
+        hand = np.array([[-1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]])
+        low, high = np.tile(hand, len(self._env.robots))
+        return Starts(low, high, (0.2, 0.4), SUITE.control_hz)
 
     def expert_action(self) -> npt.NDArray[np.float32]:
         """The scripted expert's action.

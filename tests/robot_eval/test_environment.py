@@ -6,9 +6,18 @@ import mujoco
 import numpy as np
 import pytest
 
-from robot_eval.environment import RobotEnv
+from robot_eval.environment import EnvSettings, RobotEnv
+from robot_eval.looks import default_settings
+from robot_eval.suites import list_suites, load_suite, make_env
 
 Open = Callable[..., RobotEnv]
+# A task of each suite, whose expert is quick to be done.
+PLACES = {
+    "adroit": ("relocate", "vil_camera"),
+    "franka_kitchen": ("sdoor_open", "left"),
+    "metaworld": ("drawer-open-v3", "corner2"),
+    "robosuite": ("Lift", "agentview"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +120,55 @@ def test_cameras_are_rolled_and_not_mirrored(env: RobotEnv) -> None:
         assert up[2] >= -1e-6, model.camera(camera).name
         assert np.allclose(np.cross(right, up), back, atol=1e-9)
         assert abs(right[2]) < 0.15, "the horizon is level"
+
+
+def succeeds(env: RobotEnv) -> bool:
+    """Whether the expert gets there by the strict measure, from where the robot is."""
+    horizon = load_suite(env.settings.suite).short_horizon
+    return any(env.step(env.expert_action())[4]["strict_success"] for _ in range(horizon))
+
+
+def touched(env: RobotEnv) -> set[tuple[int, int]]:
+    """Geoms of the robot, each with one that is not its own but touches it."""
+    own, contacts = set(env._variation._robot_geoms), env._data.contact[: env._data.ncon]
+    pairs = [(contact.geom1, contact.geom2) for contact in contacts if contact.dist < 0]
+    return {(a, b) for a, b in pairs if (a in own) != (b in own)}
+
+
+@pytest.mark.parametrize("suite", list_suites())
+def test_other_starts_are_in_the_seed_touch_nothing_and_leave_the_task_possible(
+    suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, fresh, plain = (
+        make_env(EnvSettings(suite, *PLACES[suite], variation=each)) for each in ("starts", "starts", "none")
+    )
+    touches: list[set[tuple[int, int]]] = []
+    inner = env._step_task
+
+    def watched(action: np.ndarray) -> bool:
+        done = inner(action)
+        touches.append(touched(env))
+        assert not done
+        return done
+
+    for seed in (3, 4):
+        monkeypatch.setattr(env, "_step_task", watched)
+        began = env.reset(seed=seed)[0]["proprio"]
+        monkeypatch.setattr(env, "_step_task", inner)
+        assert touches
+        assert not any(touches)
+        assert np.abs(began - plain.reset(seed=seed)[0]["proprio"]).max() > 0.01
+        assert succeeds(env), seed
+    assert np.array_equal(fresh.reset(seed=4)[0]["proprio"], began), "whatever came before"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", list_suites())
+def test_experts_succeed_from_other_starts(suite: str) -> None:
+    for settings in {each.task: each for each in default_settings(suite)}.values():
+        env = make_env(EnvSettings(suite, settings.task, settings.camera, variation="starts"))
+        done = 0
+        for seed in range(7000, 7020):
+            env.reset(seed=seed)
+            done += succeeds(env)
+        assert done >= 18, settings.task

@@ -38,6 +38,8 @@ def store_of(folder: Path, rows: list[EvaluationRow]) -> ResultStore:
         ({"variation": "other"}, "variation"),
         ({"train_variation": "unseen"}, "train_variation"),
         ({"variation": "unseen"}, "held_out rows only"),
+        ({"variation": "starts"}, "'starts' is for held_out rows only"),
+        ({"train_variation": "camera"}, "train_variation"),
     ],
 )
 def test_a_row_that_makes_no_sense_is_refused(changes: dict[str, object], message: str) -> None:

@@ -9,10 +9,27 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from robot_eval.environment import RobotEnv
-from robot_eval.variation import PATTERNS, RANGES, VARIATIONS, Ranges, SceneParts, SceneVariation
+from robot_eval.variation import (
+    CHANGES,
+    PATTERNS,
+    RANGES,
+    VARIATIONS,
+    Ranges,
+    SceneParts,
+    SceneVariation,
+    Starts,
+)
 
 Open = Callable[..., RobotEnv]
 VARYING = ("train", "unseen")
+# What each change of looks writes into the model; distractors stand beside it.
+WRITES = {
+    "camera": {"cam_pos", "cam_quat"},
+    "light": {"light_dir", "light_diffuse"},
+    "texture": {"geom_rgba", "tex_data"},
+    "distractors": set(),
+    "starts": set(),
+}
 _PARTS = SceneParts((0.0, 0.6, 0.1), {}, "base", (), ())
 
 
@@ -39,7 +56,7 @@ def test_a_seed_repeats_its_picture(envs: dict[str, RobotEnv], kind: str) -> Non
     assert np.array_equal(picture(envs[kind], 3), first)
 
 
-@pytest.mark.parametrize("kind", VARYING)
+@pytest.mark.parametrize("kind", [*VARYING, *CHANGES])
 def test_a_reused_environment_looks_like_a_fresh_one(
     envs: dict[str, RobotEnv], open_env: Open, kind: str
 ) -> None:
@@ -148,7 +165,7 @@ def test_patterns_are_shares_of_two_colours(name: str) -> None:
 @pytest.mark.parametrize("task", ["drawer-open-v3", "assembly-v3"])
 def test_the_physics_stays_as_it_is(open_env: Open, task: str) -> None:
     paths = {}
-    for kind in VARIATIONS:
+    for kind in [each for each in VARIATIONS if each != "starts"]:
         env = open_env(task, variation=kind)
         observation, _ = env.reset(seed=7)
         path = [np.concatenate([*observation.values(), env.simulator_state])]
@@ -157,8 +174,7 @@ def test_the_physics_stays_as_it_is(open_env: Open, task: str) -> None:
             path.append(np.concatenate([*observation.values(), env.simulator_state]))
         paths[kind] = np.stack(path)
         assert np.ptp(paths[kind], axis=0).max() > 0.05, "something moved"
-    assert np.array_equal(paths["train"], paths["none"])
-    assert np.array_equal(paths["unseen"], paths["none"])
+    assert all(np.array_equal(path, paths["none"]) for path in paths.values())
 
 
 def test_distractors_are_seen_and_touch_nothing(envs: dict[str, RobotEnv]) -> None:
@@ -173,6 +189,78 @@ def test_distractors_are_seen_and_touch_nothing(envs: dict[str, RobotEnv]) -> No
     without = env.render()
     env._variation.decor = decor
     assert not np.array_equal(with_them, without)
+
+
+def test_a_change_changes_one_thing_and_leaves_the_rest(envs: dict[str, RobotEnv]) -> None:
+    plain = envs["none"]
+    for kind in CHANGES:
+        env = envs[kind]
+        for seed in range(3):
+            plain.reset(seed=seed)
+            env.reset(seed=seed)
+            before, after = looks(plain), looks(env)
+            changed = {name for name in before if not np.array_equal(before[name], after[name])}
+            assert changed == WRITES[kind], (kind, seed)
+            bright = [each._model.vis.headlight.diffuse.copy() for each in (plain, env)]
+            assert np.array_equal(*bright) == (kind != "light")
+            assert bool(env._variation.decor) == (kind == "distractors")
+            assert bool(env._variation.changed_textures) == (kind == "texture")
+            assert not np.array_equal(env.render(), plain.render()), (kind, seed)
+
+
+def test_a_change_is_drawn_from_the_unseen_ranges(envs: dict[str, RobotEnv]) -> None:
+    env, unseen = envs["distractors"], RANGES["unseen"]
+    for seed in range(5):
+        env.reset(seed=seed)
+        decor = env._variation.decor
+        assert unseen.count[0] <= len(decor) <= unseen.count[1]
+        assert {solid.shape for solid in decor} <= set(unseen.shapes)
+    plain, moved = envs["none"], envs["camera"]
+    offsets = [each._model.cam_pos[each._camera_id] - np.array(_PARTS.look_at) for each in (plain, moved)]
+    change = abs(np.linalg.norm(offsets[1]) / np.linalg.norm(offsets[0]) - 1)
+    assert unseen.distance[0] <= change <= unseen.distance[1]
+
+
+def test_one_change_does_not_depend_on_how_the_others_are_drawn(
+    open_env: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lights() -> np.ndarray:
+        env = open_env(variation="light")
+        env.reset(seed=3)
+        return looks(env)["light_dir"]
+
+    before = lights()
+    other = dataclasses.replace(RANGES["unseen"], azimuth=(1.0, 2.0), patterns=("plain",), count=(9, 9))
+    monkeypatch.setitem(RANGES, "unseen", other)  # type: ignore[arg-type]
+    assert np.array_equal(lights(), before)
+
+
+def test_other_starts_move_the_robot_and_nothing_else(envs: dict[str, RobotEnv]) -> None:
+    env, plain = envs["starts"], envs["none"]
+    hands = []
+    for seed in range(6):
+        there = env.reset(seed=seed)[0]["state"]
+        plain.reset(seed=seed)
+        usual = plain.step(np.array([0, 0, 0, -1], np.float32))[0]["state"]  # the suite settles with a step
+        assert np.linalg.norm(there[:3] - usual[:3]) > 0.01
+        assert np.allclose(there[3:18], usual[3:18], atol=2e-3), "gripper and objects stay"
+        assert np.array_equal(there[-3:], usual[-3:]), "so does the goal"
+        assert env._data.time == 0.0, "the episode begins now"
+        hands.append(there[:3])
+    assert len(np.unique(hands, axis=0)) == 6
+
+
+def test_a_start_is_one_action_within_its_limits_for_a_while() -> None:
+    starts = Starts(np.array([-0.5, 0.0, -1.0]), np.array([0.5, 1.0, -1.0]), (0.1, 0.2), 80)
+    drawn = [starts.draw(np.random.default_rng(seed)) for seed in range(50)]
+    actions, steps = np.stack([action for action, _ in drawn]), [steps for _, steps in drawn]
+    assert (actions >= starts.low).all()
+    assert (actions <= starts.high).all()
+    assert actions.dtype == np.float32
+    assert len(np.unique(actions[:, :2])) == 100
+    assert min(steps) >= 8
+    assert max(steps) <= 16
+    assert dataclasses.replace(starts, control_hz=1).draw(np.random.default_rng(0))[1] == 1
 
 
 def test_an_unknown_robot_body_is_refused(envs: dict[str, RobotEnv]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +24,17 @@ from robot_eval.policies.mlp import ACTIVATIONS, MLPConfig
 from robot_eval.published import published_names
 from robot_eval.render import LOOKS, Look
 from robot_eval.suites import load_suite
-from robot_eval.variation import TRAIN_VARIATIONS, VARIATIONS, VariationName
+from robot_eval.variation import VARIATIONS, VariationName
 
 COMMAND = Command(
     "robot_eval", "robot_eval.configs", "config", groups=("suite", "protocol", "experiment"), lists=("suite",)
 )
 # For the default of `out`; sorted, so that the order of the suites makes no other folder.
 OmegaConf.register_new_resolver("joined_names", lambda mapping: "_".join(sorted(mapping)), replace=True)
+# For the folder of a sweep's job.
+OmegaConf.register_new_resolver("file_name", lambda text: file_name(str(text)), replace=True)
+
+_LONGEST_NAME = 150
 
 
 # The dataclasses are not frozen: OmegaConf merges into nothing that is read-only.
@@ -189,6 +195,14 @@ class RunConfig:
         return self.num_envs or 2 * cores()
 
 
+def file_name(text: str) -> str:
+    """Words such as `encoders=[random/vit],seeds=[0]` as a file name, another one for every other text."""
+    plain = re.sub(r"[\[\]'\"]", "", text)
+    safe = re.sub(r"[^\w.,=-]", "_", plain)[:_LONGEST_NAME]
+    # What was lost, save lists' brackets, is told apart by a hash.
+    return safe if safe == plain else f"{safe}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
 def parse(config: DictConfig) -> RunConfig:
     """The typed configuration, with every name and number in it checked.
 
@@ -237,11 +251,8 @@ def _check_names(run: RunConfig) -> None:
     _check_distinct("encoders", run.encoders)
     for encoder in run.encoders:
         validate_encoder_name(encoder)
-    if run.variation not in TRAIN_VARIATIONS:
-        raise ValueError(
-            f"variation={run.variation} is for judging: train under {' or '.join(TRAIN_VARIATIONS)}, "
-            f"and set judge=[{run.variation}]"
-        )
+    if run.variation == "unseen":
+        raise ValueError("variation=unseen is for judging: train under none or train, and set judge=[unseen]")
 
 
 def _check_tasks(run: RunConfig) -> None:

@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from egorep.figures import styled
-from robot_eval.stats import encoder_order, overall, successes, suite_means
+from robot_eval.stats import encoder_order, leading, overall, successes, suite_means
+from robot_eval.variation import CHANGES
 
 # Okabe & Ito (2008) without its yellow, which vanishes on white; then Tol's muted colours for long tables.
 PALETTE = (
@@ -50,12 +51,14 @@ def success_figure(summary: pd.DataFrame, paint: Mapping[str, str] | None = None
 
     Of several suites, a panel per suite, the mean over its tasks, and one for the mean over suites. Filled
     markers were judged under what the policies learned on, hollow ones under the unseen variation; discs
-    learned under variation "train" and squares under "none".
+    learned under variation "train" and squares under "none". Changes whose cost is known are left to
+    `drops_figure`.
 
     Args:
         summary: lines of `summarise` for one policy and protocol.
         paint: colour per encoder; `colours` of the summary's by default.
     """
+    summary = leading(summary)
     several = summary["suite"].nunique() > 1
     lines = suite_means(summary) if several else summary
     mean = f"mean over {'suites' if several else 'tasks'}"
@@ -74,6 +77,38 @@ def success_figure(summary: pd.DataFrame, paint: Mapping[str, str] | None = None
                 range(len(encoders)), encoders if index % _columns(len(panels)) == 0 else [""] * len(encoders)
             )
     _condition_legend(figure, conditions)
+    return figure
+
+
+def drops_figure(summary: pd.DataFrame, paint: Mapping[str, str] | None = None) -> Figure | None:
+    """What each change costs, with intervals: the mean over tasks and suites, a panel per change.
+
+    Discs learned under variation "train" and squares under "none".
+
+    Args:
+        summary: as in `success_figure`.
+        paint: likewise.
+
+    Returns:
+        The figure, or None where no cost is known.
+    """
+    means = overall(summary).dropna(subset=["drop"])
+    if means.empty:
+        return None
+    encoders, panels = encoder_order(summary), [each for each in CHANGES if each in set(means["variation"])]
+    learnt, paint = sorted(set(means["train_variation"])), paint or colours(encoders)
+    figure, grid = _panels(len(panels), 0.75 + (0.2 + 0.14 * len(learnt)) * len(encoders))
+    with styled():
+        for index, (axes, change) in enumerate(zip(grid, panels, strict=False)):
+            axes.set_title(change, pad=6)
+            axes.axvline(0.0, color="#59616C", linewidth=0.8)
+            rates = means[means["variation"] == change].assign(variation="none")
+            rates[["held_out", "low", "high"]] = rates[["drop", "drop_low", "drop_high"]]
+            _draw_rates(axes, rates, encoders, [(train, "none") for train in learnt], paint)
+            axes.set_xlim(min(-0.22, means["drop_low"].min() - 0.02), 1.02)
+            axes.set_yticks(
+                range(len(encoders)), encoders if index % _columns(len(panels)) == 0 else [""] * len(encoders)
+            )
     return figure
 
 

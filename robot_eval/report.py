@@ -15,11 +15,12 @@ from markupsafe import Markup
 from egorep.figures import to_svg
 from egorep.files import replacing
 from robot_eval.looks import LookNote, look_notes
-from robot_eval.plots import colours, curves_figure, data_uri, success_figure, to_png
+from robot_eval.plots import colours, curves_figure, data_uri, drops_figure, success_figure, to_png
 from robot_eval.results import read_results
 from robot_eval.stats import (
     ALL_TASKS,
     compare,
+    drop_tables,
     encoder_order,
     expected_best,
     overall,
@@ -110,6 +111,7 @@ def _settings(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]
                     | {"curves": _curves(rows[rows["suite"] == suite], paint, f"c{index}-{place}")}
                     for place, suite in enumerate(suites)
                 ],
+                "drops": _drops(lines, paint, f"d{index}"),
                 "differences": _differences(rows, encoder_order(lines)),
                 "numbers": _numbers(lines),
                 "strict": _strict_differs(lines),
@@ -126,6 +128,13 @@ def _success(suite: str, lines: pd.DataFrame, paint: dict[str, str], prefix: str
         "tables": [table for table in result_tables(lines) if table.suite == suite],
         "plot": Markup(to_svg(success_figure(lines, paint), prefix)),  # our own SVG, not names
     }
+
+
+def _drops(lines: pd.DataFrame, paint: dict[str, str], prefix: str) -> dict[str, Any] | None:
+    """Tables and plot of what each change costs, where that is known."""
+    tables, figure = drop_tables(lines), drops_figure(lines, paint)
+    plot = Markup(to_svg(figure, prefix)) if figure else None  # our own SVG, not names
+    return {"tables": tables, "plot": plot} if tables else None
 
 
 def _curves(rows: pd.DataFrame, paint: dict[str, str], prefix: str) -> Markup | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -23,18 +23,23 @@ from robot_eval.comparison import (
     successes,
 )
 from robot_eval.intervals import Difference, cluster_wilson, expected_best, holm
+from robot_eval.variation import CHANGES
 
 __all__ = [
     "ALL_TASKS",
     "CONDITION",
     "Difference",
+    "DropRow",
+    "DropTable",
     "Interval",
     "ResultTable",
     "cluster_wilson",
     "compare",
+    "drop_tables",
     "encoder_order",
     "expected_best",
     "holm",
+    "leading",
     "overall",
     "paired_difference",
     "result_tables",
@@ -47,8 +52,17 @@ __all__ = [
 ]
 
 GROUP = ["suite", "task", "encoder", *CONDITION]
+# What policies that are judged under several variations share.
+_LEARNT = ["policy", "protocol", "train_variation"]
+_DROP = ["drop", "drop_low", "drop_high"]
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
 _MEANS = ["last", "best", "held_out", "held_out_strict"]
 _TASKS_WEIGH = "the mean weighs tasks equally"
+_DROP_LEGEND = (
+    "Success under variation none, and how much of it is lost under one change at a time, each with a 95 % "
+    "interval. Losses are paired: the same policies on the same layouts (Agresti and Min, the pairs of a seed "
+    "as one cluster). Means weigh tasks equally, then suites."
+)
 _SUITES_WEIGH = "each suite's mean weighs its tasks equally, and their mean the suites"
 # Rows of one policy seed must agree on these, or they are results of different experiments.
 _SETTINGS = ["render", "camera", "demos", "success_rule", "encoder_fingerprint", "demos_fingerprint"]
@@ -58,22 +72,28 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per encoder, task and condition, from the rows of `read_results`.
 
     Rates are in [0, 1] and are means over policy seeds; NaN where the rows for them are absent, as `last` and
-    `best` are under variation "unseen".
+    `best` are under variations for judging only.
 
     Returns:
         The columns suite, task, encoder, policy, protocol, train_variation, variation, success_rule; n_seeds,
         evaluations (per seed, during training), episodes (held out, all seeds together); `last` (the greatest
         checkpoint), `best` (the best checkpoint of each seed), `held_out` with `low` and `high` (95 %),
-        held_out_any and held_out_last_step (the same episodes under either success rule), and held_out_strict
-        (by the strict measure under the row's own rule; NaN where results are older than it).
+        held_out_any and held_out_last_step (the same episodes under either success rule), held_out_strict
+        (by the strict measure under the row's own rule; NaN where results are older than it), and, of single
+        changes (`robot_eval.variation.CHANGES`), `drop` with `drop_low` and `drop_high` (95 %): how much more
+        often the same policies succeed in the same episodes under variation "none"; NaN where they were not
+        all judged under it.
 
     Raises:
         ValueError: two rows for the same policy seed and checkpoint: the folder mixes experiments.
     """
     _check_one_experiment(frame)
-    records = [
-        dict(zip(GROUP, key, strict=True)) | _summary(rows) for key, rows in frame.groupby(GROUP, sort=True)
-    ]
+    groups = dict(iter(frame.groupby(GROUP, sort=True)))
+    records = []
+    for key, rows in groups.items():
+        line = dict(zip(GROUP, cast("tuple[str, ...]", key), strict=True))
+        usual = groups.get((*key[:-1], "none")) if line["variation"] in CHANGES else None
+        records.append(line | _summary(rows) | dict(zip(_DROP, _drop(usual, rows), strict=True)))
     return pd.DataFrame(records)
 
 
@@ -82,8 +102,9 @@ def suite_means(summary: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The columns encoder, policy, protocol, train_variation, variation, suite; tasks (how many have a
-        held-out result); last, best, held_out, low, high, held_out_strict. The means are NaN for an encoder
-        that lacks one of the suite's tasks, since a mean over fewer tasks compares with nothing.
+        held-out result); last, best, held_out, low, high, held_out_strict, drop, drop_low, drop_high. The
+        means are NaN for an encoder that lacks one of the suite's tasks, since a mean over fewer tasks
+        compares with nothing.
     """
     return _means(summary, [*CONDITION, "suite"], "task")
 
@@ -103,6 +124,12 @@ def encoder_order(summary: pd.DataFrame) -> list[str]:
     suites = summary.groupby(["encoder", "suite"])["held_out"].mean()
     means = suites.groupby("encoder").mean().fillna(-1.0)
     return sorted(map(str, means.index), key=lambda encoder: (-means[encoder], encoder))
+
+
+def leading(summary: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the conditions that have tables of their own: all but those which `drop_tables` show."""
+    dropped = summary.groupby(CONDITION)["drop"].transform(lambda drops: drops.notna().any())
+    return summary[~dropped.astype(bool)]
 
 
 @dataclass(frozen=True)
@@ -131,10 +158,11 @@ class ResultTable:
 def result_tables(summary: pd.DataFrame) -> list[ResultTable]:
     """Per (policy, protocol, training variation, judged variation) one table a suite, best encoder first.
 
-    Where there are several suites, the table of their means comes before theirs.
+    Where there are several suites, the table of their means comes before theirs. Changes whose cost is known
+    stand in `drop_tables` instead.
     """
     tables = []
-    for condition, rows in summary.groupby(CONDITION, sort=True):
+    for condition, rows in leading(summary).groupby(CONDITION, sort=True):
         named = dict(zip(CONDITION, map(str, cast("tuple[str, ...]", condition)), strict=True))
         if rows["suite"].nunique() > 1:
             means = suite_means(rows)
@@ -142,6 +170,48 @@ def result_tables(summary: pd.DataFrame) -> list[ResultTable]:
         for suite, part in rows.groupby("suite", sort=True):
             lines = part.assign(label=part["task"])
             tables.append(_result_table(named, str(suite), part, lines, _TASKS_WEIGH))
+    return tables
+
+
+class DropRow(NamedTuple):
+    """What changes cost one encoder on a task, a suite or everything: `cells[i]` belongs to `changes[i]`.
+
+    `usual` is its success under variation "none"; a cell is None where there is no result.
+    """
+
+    scope: str
+    encoder: str
+    usual: Interval | None
+    cells: list[Interval | None]
+
+
+@dataclass(frozen=True)
+class DropTable:
+    """The drops in success of policies that learnt alike; means come first, and the best encoder.
+
+    `learnt` is the policy, protocol and training variation.
+    """
+
+    learnt: dict[str, str]
+    changes: list[str]
+    rows: list[DropRow]
+    legend: str
+
+    @property
+    def title(self) -> str:
+        """What is in it, in words."""
+        return f"what each change costs, trained on variation {self.learnt['train_variation']}"
+
+
+def drop_tables(summary: pd.DataFrame) -> list[DropTable]:
+    """One table per policy, protocol and training variation, of those judged under "none" and a change."""
+    tables = []
+    for learnt, lines in summary.groupby(_LEARNT, sort=True):
+        changed = set(lines.loc[lines["drop"].notna(), "variation"])
+        if changed:
+            named = dict(zip(_LEARNT, map(str, cast("tuple[str, ...]", learnt)), strict=True))
+            changes = [change for change in CHANGES if change in changed]
+            tables.append(DropTable(named, changes, _drop_rows(lines, changes), _DROP_LEGEND))
     return tables
 
 
@@ -153,6 +223,39 @@ def table_text(summary: pd.DataFrame) -> str:
 def table_markdown(summary: pd.DataFrame) -> str:
     """A summary's tables for a README."""
     return _render(summary, _markdown_grid, "**{title}**\n")
+
+
+def _drop(usual: pd.DataFrame | None, changed: pd.DataFrame) -> Interval:
+    """How much less often policies succeed under a change; NaN where episodes lack their partner."""
+    if usual is None:
+        return _UNKNOWN
+    try:
+        return Interval(*paired_difference(usual, changed)[:3])
+    except ValueError:
+        return _UNKNOWN
+
+
+def _drop_rows(lines: pd.DataFrame, changes: list[str]) -> list[DropRow]:
+    several, order = lines["suite"].nunique() > 1, encoder_order(lines)
+    parts = []
+    if len(lines[["suite", "task"]].drop_duplicates()) > 1:
+        parts.append(overall(lines).assign(scope="all suites" if several else ALL_TASKS))
+    for suite, part in lines.groupby("suite", sort=True):
+        if several and part["task"].nunique() > 1:
+            parts.append(suite_means(part).assign(scope=f"{ALL_TASKS} of {suite}"))
+        parts.append(part.assign(scope=(f"{suite} / " if several else "") + part["task"]))
+    rows = []
+    for scope, part in pd.concat(parts).groupby("scope", sort=False):
+        known = {(line.encoder, line.variation): line for line in part.itertuples()}
+        for encoder in (name for name in order if (name, "none") in known):
+            cells = [_drop_cell(known.get((encoder, change))) for change in changes]
+            rows.append(DropRow(str(scope), encoder, _cell(known[encoder, "none"]), cells))
+    return rows
+
+
+def _drop_cell(line: Any) -> Interval | None:
+    known = line is not None and not np.isnan(line.drop)
+    return Interval(line.drop, line.drop_low, line.drop_high) if known else None
 
 
 def _check_one_experiment(frame: pd.DataFrame) -> None:
@@ -196,7 +299,7 @@ def _strict_rate(clusters: list[list[bool] | None]) -> float:
 
 
 def _interval(clusters: list[list[bool]]) -> Interval:
-    return cluster_wilson(clusters) if clusters else Interval(np.nan, np.nan, np.nan)
+    return cluster_wilson(clusters) if clusters else _UNKNOWN
 
 
 def _means(lines: pd.DataFrame, groups: list[str], part: str) -> pd.DataFrame:
@@ -211,19 +314,24 @@ def _means(lines: pd.DataFrame, groups: list[str], part: str) -> pd.DataFrame:
 
 
 def _mean_of_parts(parts: pd.DataFrame, wanted: int) -> dict[str, Any]:
-    known = parts["held_out"].notna()
     complete = len(parts) == wanted
     means = {name: parts[name].mean(skipna=False) if complete else np.nan for name in _MEANS}
-    mean = Interval(np.nan, np.nan, np.nan)
-    if complete and known.all():
-        mean = mean_interval([Interval(*each) for each in parts[["held_out", "low", "high"]].to_numpy()])
+    held_out = _mean_of(parts[["held_out", "low", "high"]], complete, (0.0, 1.0))
+    drop = _mean_of(parts[_DROP], complete, (-1.0, 1.0))
     return {
-        "tasks": int(parts["tasks"].sum() if "tasks" in parts else known.sum()),
+        "tasks": int(parts["tasks"].sum() if "tasks" in parts else parts["held_out"].notna().sum()),
         **means,
-        "held_out": mean.estimate,
-        "low": mean.low,
-        "high": mean.high,
+        "held_out": held_out.estimate,
+        "low": held_out.low,
+        "high": held_out.high,
+        **dict(zip(_DROP, drop, strict=True)),
     }
+
+
+def _mean_of(parts: pd.DataFrame, complete: bool, bounds: tuple[float, float]) -> Interval:
+    if not complete or parts.isna().any(axis=None):
+        return _UNKNOWN
+    return mean_interval([Interval(*each) for each in parts.to_numpy()], bounds)
 
 
 def _result_table(
@@ -289,12 +397,27 @@ def _render(summary: pd.DataFrame, grid: Callable[[list[list[str]]], list[str]],
         below = [text for text in (table.legend, table.note) if text and text not in said]
         said.add(table.legend)
         blocks.append("\n".join([*lines, *(["", *below] if below else [])]))
+    blocks += ["\n".join(_drop_lines(table, grid, heading)) for table in drop_tables(summary)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _drop_lines(table: DropTable, grid: Callable[[list[list[str]]], list[str]], heading: str) -> list[str]:
+    title = f"{table.learnt['policy']} policy, protocol {table.learnt['protocol']}, {table.title}"
+    body = [
+        [row.encoder, row.scope, format_cell(row.usual), *map(_format_drop, row.cells)] for row in table.rows
+    ]
+    head = ["encoder", "task", "none", *table.changes]
+    return [heading.format(title=title), *grid([head, *body]), "", table.legend]
 
 
 def format_cell(cell: Interval | None) -> str:
     """`0.85 [0.74, 0.92]`, or a dash where there is no result."""
     return "-" if cell is None else f"{cell.estimate:.2f} [{cell.low:.2f}, {cell.high:.2f}]"
+
+
+def _format_drop(cell: Interval | None) -> str:
+    """`+0.30 [+0.12, +0.45]`: what is lost; a negative one is a gain."""
+    return "-" if cell is None else f"{cell.estimate:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
 
 
 def _text_grid(rows: list[list[str]]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +87,28 @@ def make_suites(loose: bool = True) -> list[EvaluationRow]:
                 )
             )
     return rows + kitchen
+
+
+# Of ten episodes; what fails under a change is among what succeeds without. `state` sees no picture.
+SUCCEEDED = {
+    "seeing": {"none": 8, "camera": 3, "starts": 6},
+    "state": {"none": 5, "camera": 5, "starts": 2},
+}
+
+
+def make_changes(places: Sequence[tuple[str, str]] = (("metaworld", "hammer-v3"),)) -> list[EvaluationRow]:
+    """Policies that learnt under "none", three seeds each, judged under it and under two single changes.
+
+    Args:
+        places: suites and tasks, on all of which the same succeeds.
+    """
+    rows = []
+    for (suite, task), seed, (encoder, judged) in itertools.product(places, range(3), SUCCEEDED.items()):
+        base = make_row(suite=suite, task=task, encoder=encoder, encoder_fingerprint=encoder, seed=seed)
+        for variation, count in judged.items():
+            row = replace(base, role="held_out", train_variation="none", variation=variation)
+            rows.append(with_outcomes(row, [True] * count + [False] * (10 - count), first_seed=1000))
+    return rows
 
 
 def make_run(episodes: int = 20, seeds: int = 3, checkpoints: int = 4) -> list[EvaluationRow]:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from synthetic_results import RATES, make_row, make_run, make_suites, with_outcomes
+from synthetic_results import RATES, make_changes, make_row, make_run, make_suites, with_outcomes
 
 from egorep.figures import to_svg
 from egorep.video_files import write_mp4
 from robot_eval import looks
-from robot_eval.plots import PALETTE, colours, curves_figure, success_figure
+from robot_eval.plots import PALETTE, colours, curves_figure, drops_figure, success_figure
 from robot_eval.report import save_figure, write_report
 from robot_eval.results import EvaluationRow, ResultStore, frame_of, read_results
 from robot_eval.stats import summarise
@@ -266,6 +266,21 @@ def test_strict_success_is_shown_where_it_differs(suites_folder: Path, page: str
     assert "strictly" not in page, "older results do not know it"
 
 
+def test_what_each_change_costs_has_its_table_and_plot(page: str, tmp_path: Path) -> None:
+    rows = make_changes([("metaworld", "hammer-v3"), ("adroit", "door")])
+    shown = write_report(run_with(tmp_path, rows)).read_text(encoding="utf-8")
+    section = shown.split("<h2>What each change costs</h2>")[1].split("</section>")[0]
+    assert "<caption>What each change costs, trained on variation none" in section
+    columns = re.findall(r'<th scope="col" class="rate">(.*?)</th>', section)
+    assert columns == ["none", "camera", "starts"]
+    assert '<td class="rate clear"><b>+0.50</b>' in section
+    assert '<td class="rate"><b>+0.00</b>' in section, "what sees no picture"
+    assert section.count("<svg") == 1
+    lead = re.findall(r'<table class="lead">.*?</table>', shown, flags=re.DOTALL)
+    assert len(lead) == 3, "judged on none: both suites and each"
+    assert "What each change costs" not in page
+
+
 def test_changed_looks_are_warned_of_and_other_drivers_mentioned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +338,18 @@ def test_filled_is_the_training_world_and_hollow_the_unseen() -> None:
     hollow = [line for line in points if line.get_markerfacecolor() == "white"]
     assert len(points) == 6
     assert len(hollow) == 3
+
+
+def test_drops_have_a_panel_per_change_and_are_left_out_of_success() -> None:
+    summary = summarise(frame_of(make_changes()))
+    figure = drops_figure(summary)
+    assert figure is not None
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["camera", "starts"]
+    drawn = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "s"]
+    assert drawn == pytest.approx([0.5, 0.0])
+    names = [text.get_text() for text in success_figure(summary).legends[0].get_texts()]
+    assert names == ["trained on none, judged on none"]
+    assert drops_figure(summarise(frame_of([make_row(role="held_out")]))) is None
 
 
 def test_plots_tell_training_variations_apart() -> None:

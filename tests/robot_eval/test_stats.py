@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic_results import RATES, make_row, make_run, make_suites, with_outcomes
+from synthetic_results import RATES, make_changes, make_row, make_run, make_suites, with_outcomes
 
 from egorep.intervals import mean_interval
 from robot_eval.intervals import cluster_difference, effective_size, mcnemar, mean_difference
@@ -17,6 +17,7 @@ from robot_eval.stats import (
     Interval,
     cluster_wilson,
     compare,
+    drop_tables,
     encoder_order,
     expected_best,
     holm,
@@ -428,3 +429,91 @@ def test_strict_success_is_counted_by_the_rows_rule_where_all_rows_say() -> None
     assert summarise(frame_of(rows))["held_out_strict"].iloc[0] == pytest.approx(1 / 8)
     some = [*rows, make_row(role="held_out", seed=2)]
     assert np.isnan(summarise(frame_of(some))["held_out_strict"].iloc[0])
+
+
+# What each change costs
+
+
+def drops_of(summary: pd.DataFrame) -> pd.DataFrame:
+    return summary.set_index(["encoder", "variation"])[["drop", "drop_low", "drop_high"]]
+
+
+def test_the_drop_is_the_paired_difference_from_none() -> None:
+    drops = drops_of(summarise(frame_of(make_changes())))
+    lost = cluster_difference([flips(8, 10)] * 3, [flips(3, 10)] * 3)
+    assert tuple(drops.loc[("seeing", "camera")]) == pytest.approx(lost[:3])
+    assert lost.estimate == pytest.approx(0.5)
+    assert lost.low > 0.25
+    assert drops.loc[("seeing", "none")].isna().all()
+
+
+def test_what_sees_no_picture_loses_nothing_to_the_camera() -> None:
+    estimate, low, high = drops_of(summarise(frame_of(make_changes()))).loc[("state", "camera")]
+    assert estimate == 0.0
+    assert low == pytest.approx(-high)
+    assert 0 < high < 0.1, "thirty pairs do not show that it is nothing"
+
+
+def test_a_drop_wants_all_its_pairs() -> None:
+    rows = make_changes()
+    without = [row for row in rows if (row.encoder, row.variation) != ("seeing", "none")]
+    cut = [row for row in rows if (row.encoder, row.variation, row.seed) != ("seeing", "camera", 2)]
+    drops = drops_of(summarise(frame_of(without)))
+    assert drops.loc["seeing"].isna().all(axis=None)
+    assert drops.loc[("state", "starts"), "drop"] == pytest.approx(0.3)
+    drops = drops_of(summarise(frame_of(cut)))
+    assert drops.loc[("seeing", "camera")].isna().all()
+    assert drops.loc[("seeing", "starts"), "drop"] == pytest.approx(0.2)
+
+
+def test_unseen_looks_change_everything_and_have_no_drop(summary: pd.DataFrame) -> None:
+    assert summary["drop"].isna().all()
+    assert drop_tables(summary) == []
+
+
+def test_drops_are_averaged_over_tasks_and_then_over_suites() -> None:
+    places = [("adroit", "door"), ("metaworld", "hammer-v3"), ("metaworld", "reach-v3")]
+    frame = frame_of(make_changes(places))
+    (table,) = drop_tables(summarise(frame))
+    assert table.changes == ["camera", "starts"]
+    assert [(row.scope, row.encoder) for row in table.rows[::2]] == [
+        ("all suites", "seeing"),
+        ("adroit / door", "seeing"),
+        ("all tasks of metaworld", "seeing"),
+        ("metaworld / hammer-v3", "seeing"),
+        ("metaworld / reach-v3", "seeing"),
+    ]
+    seeing = frame[frame["encoder"] == "seeing"]
+    usual, moved = (seeing[seeing["variation"] == judged] for judged in ("none", "camera"))
+    assert table.rows[0].cells[0] == pytest.approx(paired_difference(usual, moved)[:3])
+    assert table.rows[0].usual is not None
+    assert table.rows[0].usual.estimate == pytest.approx(0.8)
+
+
+def test_one_task_has_no_mean_and_a_task_that_is_missing_leaves_it_open() -> None:
+    (table,) = drop_tables(summarise(frame_of(make_changes())))
+    assert [row.scope for row in table.rows] == ["hammer-v3", "hammer-v3"]
+    rows = make_changes([("metaworld", "hammer-v3"), ("metaworld", "reach-v3")])
+    short = [row for row in rows if (row.encoder, row.task) != ("seeing", "reach-v3")]
+    (table,) = drop_tables(summarise(frame_of(short)))
+    seeing, state = (next(row for row in table.rows if row.encoder == name) for name in ("seeing", "state"))
+    assert seeing.scope == state.scope == "all tasks"
+    assert (seeing.usual, seeing.cells) == (None, [None, None])
+    assert None not in (state.usual, *state.cells)
+
+
+def test_drops_have_one_table_of_their_own() -> None:
+    text = table_text(summarise(frame_of(make_changes())))
+    assert "mlp policy, protocol egorep, what each change costs, trained on variation none" in text
+    assert "+0.50 [" in text
+    assert "judged on none" in text
+    assert "judged on camera" not in text
+    markdown = table_markdown(summarise(frame_of(make_changes())))
+    assert "| encoder | task | none | camera | starts |" in markdown
+
+
+def test_a_change_that_nothing_compares_with_has_a_table_like_any_condition() -> None:
+    rows = [row for row in make_changes() if row.variation == "camera"]
+    text = table_text(summarise(frame_of(rows)))
+    assert "trained on variation none, judged on camera" in text
+    assert "what each change costs" not in text

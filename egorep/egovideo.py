@@ -12,13 +12,9 @@ from egorep.checkpoints import load_egovideo
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
 from egorep.models.text import tokenize
-from egorep.preprocessing import Preprocessing
+from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 
 EGOVIDEO_PUBLISHED = "EgoHOD (Pei et al., ICLR 2025), repository OpenRobotLab/EgoHOD"
-
-# CLIP's, which the release's configuration names ("norm_style: clip").
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class EgoVideoBackbone(VisionLanguageBackbone):
@@ -55,8 +51,8 @@ def egovideo_backbone(name: str, checkpoint: Path | None) -> Built:
     Args:
         name: of `egorep.models.config.SIZES`.
         checkpoint: a folder that `EgoVideo.save_pretrained` wrote, which may hold another variant of the size
-            (frames, picture size, adapter), or a file of the EgoHOD release or of CLIP; None for untrained
-            weights, drawn from torch's generator.
+            (frames, picture size, adapter, stem), or a file of the EgoHOD release or of CLIP; None for
+            untrained weights, drawn from torch's generator.
 
     Raises:
         FileNotFoundError, ValueError: the checkpoint cannot be read, or is of another size.

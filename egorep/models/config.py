@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 ADAPTERS = ("temporal", "spatial_temporal")
+STEMS = ("linear", "efficientnet_lite0")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class VisionConfig:
         layers, heads: of the transformer.
         num_frames: length of the temporal table; clips of another length resize it.
         norm_eps: of every LayerNorm: 1e-6 in the release, 1e-5 in CLIP.
+        stem: what makes tokens of patches: "linear" (a projection, as in the release), or
+            "efficientnet_lite0" (the frozen first stages of that network, for patches of 16).
     """
 
     image_size: int
@@ -29,8 +32,13 @@ class VisionConfig:
     heads: int
     num_frames: int
     norm_eps: float = 1e-6
+    stem: str = "linear"
 
     def __post_init__(self) -> None:
+        if self.stem not in STEMS:
+            raise ValueError(f"stem is {self.stem!r}; choose from {', '.join(map(repr, STEMS))}")
+        if self.stem == "efficientnet_lite0" and self.patch_size != 16:
+            raise ValueError(f"stem 'efficientnet_lite0' makes patches of 16 pixels, got {self.patch_size}")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}"
@@ -106,10 +114,13 @@ def _check_heads(tower: str, width: int, heads: int) -> None:
         raise ValueError(f"{tower} width {width} must be a multiple of its heads, {heads}")
 
 
-# base and large are the paper's. tiny and small are ours: ViT-Ti at 112 px runs on a CPU beside a robot, and
-# ViT-S at 224 px costs a quarter of base.
+# base and large are the paper's. tiny and small are ours: half of ViT-Ti behind a convolutional stem, at
+# 112 px, runs on a CPU beside a robot and learns from a few thousand clips; ViT-S at 224 px costs a quarter
+# of base.
 SIZES: Mapping[str, EgoVideoConfig] = {
-    "egovideo_tiny": EgoVideoConfig(VisionConfig(112, 16, 192, 12, 3, 4), TextConfig(256, 4, 4), 256),
+    "egovideo_tiny": EgoVideoConfig(
+        VisionConfig(112, 16, 192, 6, 3, 4, stem="efficientnet_lite0"), TextConfig(256, 4, 4), 256
+    ),
     "egovideo_small": EgoVideoConfig(VisionConfig(224, 16, 384, 12, 6, 4), TextConfig(384, 8, 6), 384),
     "egovideo_base": EgoVideoConfig(VisionConfig(224, 16, 768, 12, 12, 4), TextConfig(512, 12, 8), 512),
     "egovideo_large": EgoVideoConfig(VisionConfig(336, 14, 1024, 24, 16, 4), TextConfig(768, 12, 12), 512),

@@ -13,9 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 from egorep.models.adapter import MotionAdapter
 from egorep.models.block import Block, init_block, without_gradient
-from egorep.models.config import EgoVideoConfig
+from egorep.models.config import EgoVideoConfig, VisionConfig
+from egorep.models.stem import ConvolutionalStem
 
 Pathway = Literal["slow", "fast"]
+
+_SLOWEST = 100.0  # how much slower the slowest of the waves of positions is than the fastest
 
 
 class VisionFeatures(NamedTuple):
@@ -24,10 +27,12 @@ class VisionFeatures(NamedTuple):
     Attributes:
         classes: (B, C), the class token after the final norm.
         patches: (B, T, P, C), the patch tokens after the final norm; P = h * w, fewer under patch dropout.
+        places: (B, P) int64, where in the grid they are, row by row; the same in every frame.
     """
 
     classes: torch.Tensor
     patches: torch.Tensor
+    places: torch.Tensor
 
 
 class VisionTower(nn.Module):
@@ -58,13 +63,17 @@ class VisionTower(nn.Module):
         self.grid = vision.grid
         self.patch_dropout = patch_dropout
         self.gradient_checkpointing = False
-        self.patch_embed = PatchEmbed(
-            img_size=vision.image_size, patch_size=vision.patch_size, embed_dim=vision.width, bias=False
+        self.patch_embed = (
+            ConvolutionalStem(vision.width)
+            if vision.stem == "efficientnet_lite0"
+            else PatchEmbed(
+                img_size=vision.image_size, patch_size=vision.patch_size, embed_dim=vision.width, bias=False
+            )
         )
         scale = vision.width**-0.5
         self.class_token = nn.Parameter(scale * torch.randn(vision.width))
-        self.position = nn.Parameter(scale * torch.randn(1 + vision.grid**2, vision.width))
-        self.time = nn.Parameter(torch.zeros(vision.num_frames, vision.width))
+        self.position = nn.Parameter(torch.cat([scale * torch.randn(1, vision.width), _places(vision)]))
+        self.time = nn.Parameter(_waves(vision.num_frames, vision.width))
         self.norm_pre = nn.LayerNorm(vision.width, eps=vision.norm_eps)
         rates = torch.linspace(0, drop_path, vision.layers).tolist()
         self.blocks = nn.ModuleList(
@@ -97,7 +106,7 @@ class VisionTower(nn.Module):
         """
         frozen = self.backbone_parameters() if freeze_backbone else []
         with without_gradient(frozen):
-            tokens, grid = self._embed(clips)
+            tokens, grid, places = self._embed(clips)
         for index in range(len(self.blocks)):
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(
@@ -107,18 +116,20 @@ class VisionTower(nn.Module):
                 tokens = self._layer(index, tokens, grid, pathway, freeze_backbone)
         with without_gradient(frozen):
             tokens = self.norm_post(tokens)
-        return VisionFeatures(tokens[:, 0], tokens[:, 1:].unflatten(1, (grid[0], -1)))
+        return VisionFeatures(tokens[:, 0], tokens[:, 1:].unflatten(1, (grid[0], -1)), places)
 
-    def _embed(self, clips: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int]]:
+    def _embed(self, clips: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int], torch.Tensor]:
         batch, time = clips.shape[:2]
         patches = self.patch_embed(clips.flatten(0, 1)).unflatten(0, (batch, time))  # (B, T, P, C)
         patches = patches + self.position[1:] + self._time_table(time)[:, None]
         grid = (time, self.grid, self.grid)
+        places = torch.arange(self.grid**2, device=clips.device).expand(batch, -1)
         if self.training and self.patch_dropout:
-            patches = _drop_places(patches, self.patch_dropout)
+            places = _kept_places(places, self.patch_dropout)
+            patches = patches.gather(2, places[:, None, :, None].expand(-1, time, -1, patches.shape[-1]))
             grid = (time, patches.shape[2], 1)
         first = (self.class_token + self.position[0]).expand(batch, 1, -1)
-        return self.norm_pre(torch.cat([first, patches.flatten(1, 2)], dim=1)), grid
+        return self.norm_pre(torch.cat([first, patches.flatten(1, 2)], dim=1)), grid, places
 
     def _time_table(self, length: int) -> torch.Tensor:
         if length == len(self.time):
@@ -142,10 +153,27 @@ class VisionTower(nn.Module):
         return tokens
 
 
-def _drop_places(patches: torch.Tensor, share: float) -> torch.Tensor:
-    """Of (B, T, P, C) patches keep (1 - share) of the P places: other ones per sample, the same per frame."""
-    batch, time, places, width = patches.shape
-    keep = max(1, round(places * (1 - share)))
-    order = torch.rand(batch, places, device=patches.device).argsort(dim=1)[:, :keep]
-    index = order[:, None, :, None].expand(-1, time, -1, width)
-    return patches.gather(2, index)
+def _places(vision: VisionConfig) -> torch.Tensor:
+    """(P, C): where each patch is, its row in the first half of the channels and its column in the second."""
+    side = _waves(vision.grid, vision.width // 2)
+    rows, columns = side[:, None].expand(-1, vision.grid, -1), side.expand(vision.grid, -1, -1)
+    places = torch.cat([rows, columns], dim=-1).flatten(0, 1)
+    return functional.pad(places, (0, vision.width - places.shape[1]))
+
+
+def _waves(length: int, width: int) -> torch.Tensor:
+    """(length, width) sines and cosines, from waves of six steps to such that hardly change over `length`.
+
+    As strong as patches are. Tables that start at random must first be learnt, and few thousand clips do not
+    suffice for that.
+    """
+    rates = _SLOWEST ** -torch.linspace(0, 1, width // 2)
+    angles = torch.arange(length)[:, None] * rates
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return functional.pad(waves, (0, width - waves.shape[1]))
+
+
+def _kept_places(places: torch.Tensor, dropped: float) -> torch.Tensor:
+    """Of (B, P) places (1 - dropped) of each row, drawn at random: another draw per sample."""
+    keep = max(1, round(places.shape[1] * (1 - dropped)))
+    return torch.rand(places.shape, device=places.device).argsort(dim=1)[:, :keep]

@@ -16,6 +16,7 @@ from torch.nn import functional
 from egorep.checkpoints import load_egovideo
 from egorep.models.config import SIZES, EgoVideoConfig
 from egorep.models.egovideo import EgoVideo
+from egorep.models.stem import ConvolutionalStem
 from egorep.names import unknown
 from egorep.weights_files import read_weights
 from pretrain.data.flip import TRACKS
@@ -28,6 +29,7 @@ _logger = logging.getLogger(__name__)
 _FAST_ONLY = ("visual.adapters.", "slowfast_projection")
 _SIGLIP_SCALE, _SIGLIP_BIAS = math.log(10), -10.0  # Zhai et al. 2023, section 3.2
 _TRACK_WIDTH, _TRACK_LAYERS, _TRACK_HEADS = 128, 2, 4
+_BOX_SHIFT = 0.1  # sides of the picture
 _OCTAVES = 4  # of the waves that coordinates are described by
 
 Outputs = dict[str, torch.Tensor]
@@ -68,11 +70,46 @@ class TrackEncoder(nn.Module):
         return functional.normalize(self.project(self.norm(instants).mean(1)), dim=-1)
 
 
+class BoxFinder(nn.Module):
+    """Boxes from the patch tokens of a frame: where each kind of box is, and what is seen there.
+
+    A kind's attention over the patches gives a place, their mean under it, and the features there, which
+    correct it and tell the size. Patch tokens learn from it within tens of steps where hands and objects are;
+    a class token alone stays at the mean box for hundreds.
+
+    Args:
+        width: C, of a token.
+        kinds: K, boxes in a frame.
+        grid: patches along one side of the picture.
+    """
+
+    centres: torch.Tensor
+
+    def __init__(self, width: int, kinds: int, grid: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, kinds)
+        self.kind = nn.Parameter(0.02 * torch.randn(kinds, width))
+        self.correct = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
+        middles = (torch.arange(grid) + 0.5) / grid
+        rows, columns = torch.meshgrid(middles, middles, indexing="ij")
+        self.register_buffer("centres", torch.stack([columns, rows], dim=-1).flatten(0, 1), persistent=False)
+
+    def forward(self, patches: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """(B, F, P, C) tokens and their (B, P) places in the grid to (B, F, K, 4) corners."""
+        weights = self.score(patches).softmax(dim=2)
+        centres = torch.einsum("bfpk,bpd->bfkd", weights, self.centres[places])
+        seen = torch.einsum("bfpk,bfpc->bfkc", weights, patches)
+        shift, size = self.correct(seen + self.kind).split(2, dim=-1)
+        # At the start, about the middle of the attention, and a quarter of the picture's sides.
+        centres, sides = centres + _BOX_SHIFT * shift, (size - 1).sigmoid()
+        return torch.cat([centres - sides / 2, centres + sides / 2], dim=-1)
+
+
 class PretrainingNetwork(nn.Module):
     """EgoVideo with the heads that the chosen losses need.
 
-    The heads look at the class tokens after the final norm, of a slow-fast model both, concatenated: the
-    features that encoders hand to robot policies.
+    Heads look at the class tokens after the final norm, of a slow-fast model both, concatenated: the features
+    that encoders hand to robot policies. Boxes are told from the patch tokens of the slow pathway, too.
 
     Args:
         egovideo: the model.
@@ -99,6 +136,8 @@ class PretrainingNetwork(nn.Module):
             if config.losses.boxes
             else None
         )
+        vision = architecture.vision
+        self.box_finder = BoxFinder(vision.width, len(TRACKS), vision.grid) if config.losses.boxes else None
         self.track_encoder = (
             TrackEncoder(motion_size, architecture.joint_dim) if config.losses.tracks else None
         )
@@ -127,9 +166,9 @@ class PretrainingNetwork(nn.Module):
 
         Returns:
             "video" and "text", (B, E) in the joint space, L2-normalised; "logit_scale" and, of SigLIP,
-            "logit_bias", (); with the loss on boxes "boxes" (B, F, K, 4) in 0..1 at the F slow frames; with
-            the loss on tracks "motion" of the clips and "tracks" of the tracks, (B, E), L2-normalised, and
-            "track_scale", ().
+            "logit_bias", (). With the loss on boxes, at the F slow frames, "boxes" (B, F, K, 4) in 0..1 by
+            the class tokens and "patch_boxes" (B, F, K, 4) by the patch tokens. With the loss on tracks
+            "motion" of the clips and "tracks" of the tracks, (B, E), L2-normalised, and "track_scale", ().
         """
         video = self.egovideo.encode_video(clips, co_training=self._co_training)
         outputs = {
@@ -143,6 +182,8 @@ class PretrainingNetwork(nn.Module):
         pooled = torch.cat([pathway.classes for pathway in pathways], dim=-1)
         if self.box_head is not None:
             outputs["boxes"] = self.box_head(pooled).unflatten(-1, (-1, len(TRACKS), 4)).sigmoid()
+        if self.box_finder is not None:
+            outputs["patch_boxes"] = self.box_finder(video.slow.patches, video.slow.places)
         if self.track_encoder is not None and self.motion_projection is not None:
             outputs["motion"] = functional.normalize(self.motion_projection(pooled), dim=-1)
             outputs["tracks"] = self.track_encoder(batch.motion)
@@ -152,6 +193,8 @@ class PretrainingNetwork(nn.Module):
 
 def build_egovideo(config: TrainConfig) -> EgoVideo:
     """The model of a run: drawn from torch's generator, or from `init`, for the frames of its stage.
+
+    A convolutional stem starts from its ImageNet weights.
 
     `init` may be the folder of a run of this command, a folder that `EgoVideo.save_pretrained` wrote, or a
     file of the EgoHOD release or of CLIP. It decides the variant: activation, epsilons, temporal table. From
@@ -166,7 +209,10 @@ def build_egovideo(config: TrainConfig) -> EgoVideo:
     wanted = _architecture(config)
     rates = {"drop_path": config.model.drop_path, "patch_dropout": config.patch_dropout}
     if config.init is None:
-        return EgoVideo(_for_stage(wanted, config), **rates)
+        model = EgoVideo(_for_stage(wanted, config), **rates)
+        if isinstance(model.visual.patch_embed, ConvolutionalStem):
+            model.visual.patch_embed.load_imagenet()
+        return model
     found = _read_init(Path(config.init), wanted)
     _check_size(found.config, wanted, config)
     model = EgoVideo(_for_stage(found.config, config), **rates)

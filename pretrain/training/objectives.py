@@ -28,7 +28,8 @@ def losses(outputs: Outputs, batch: Batch, settings: LossSettings) -> dict[str, 
         terms = {"info_nce": (1.0, info_nce(video, text, scale, batch.ids))}
     if settings.boxes:
         visible = ~batch.boxes[..., 0].isnan()
-        terms["boxes"] = (settings.boxes, masked_box_loss(outputs["boxes"], batch.boxes, visible))
+        for name in ("boxes", "patch_boxes"):
+            terms[name] = (settings.boxes, masked_box_loss(outputs[name], batch.boxes, visible))
     if settings.tracks:
         contrast = clip_track_contrast(
             outputs["motion"], outputs["tracks"], batch.tracked, outputs["track_scale"]

@@ -21,10 +21,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from egorep.egovideo import CLIP_MEAN, CLIP_STD
 from egorep.models.egovideo import EgoVideo
 from egorep.models.text import tokenize
-from egorep.preprocessing import Preprocessing
+from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 from pretrain.data.loader import (
     Batch,
     Batches,

@@ -19,15 +19,19 @@ def test_published_sizes() -> None:
         assert (size.joint_dim, size.slow_frames, size.vision.norm_eps) == (512, 4, 1e-6)
 
 
-def test_tiny_has_about_five_million_vision_parameters() -> None:
+def test_tiny_has_less_than_four_million_vision_parameters() -> None:
     visual = EgoVideo(SIZES["egovideo_tiny"]).visual
-    assert 4.5e6 < sum(parameter.numel() for parameter in visual.parameters()) < 6e6
+    assert 3e6 < sum(parameter.numel() for parameter in visual.parameters()) < 4e6
 
 
 def test_what_cannot_be_built_is_refused() -> None:
     tiny = SIZES["egovideo_tiny"]
     with pytest.raises(ValueError, match="image_size 100 must be a multiple of patch_size 16"):
         VisionConfig(100, 16, 192, 12, 3, 4)
+    with pytest.raises(ValueError, match="stem is 'conv'; choose from 'linear', 'efficientnet_lite0'"):
+        dataclasses.replace(tiny.vision, stem="conv")
+    with pytest.raises(ValueError, match="patches of 16 pixels, got 14"):
+        VisionConfig(112, 14, 192, 12, 3, 4, stem="efficientnet_lite0")
     with pytest.raises(ValueError, match="vision width 192 must be a multiple of its heads, 5"):
         VisionConfig(112, 16, 192, 12, 5, 4)
     with pytest.raises(ValueError, match="text width 100 must be a multiple of its heads, 3"):

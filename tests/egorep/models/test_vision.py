@@ -93,16 +93,25 @@ def test_patch_dropout_leaves_out_the_same_places_of_every_frame(
     assert visual.eval()(clips, "fast").patches.shape == (2, 6, 9, 32)
 
 
-def test_kept_places_are_alike_over_time_and_differ_between_samples() -> None:
-    from egorep.models.vision import _drop_places
-
+def test_kept_places_are_told_and_differ_between_samples(make_model: Make, clips: torch.Tensor) -> None:
+    visual = make_model(patch_dropout=0.5).visual.train()
     torch.manual_seed(0)
-    places = torch.arange(50.0)[None, None, :, None].expand(3, 4, 50, 1)
-    kept = _drop_places(places, 0.6)[..., 0]
-    assert kept.shape == (3, 4, 20)
-    assert (kept == kept[:, :1]).all()
-    assert len({tuple(sorted(row.tolist())) for row in kept[:, 0]}) == 3
-    assert all(len(set(row.tolist())) == 20 for row in kept[:, 0])
+    features = visual(clips, "slow")
+    assert features.places.shape == (2, 4)
+    assert all(len(set(row.tolist())) == 4 for row in features.places)
+    assert features.places[0].tolist() != features.places[1].tolist()
+    assert visual.eval()(clips, "slow").places.tolist() == [list(range(9))] * 2
+
+
+def test_kept_patches_are_those_of_their_places(make_model: Make, clips: torch.Tensor) -> None:
+    """Without blocks each token says what its patch shows, and nothing else."""
+    visual = make_model(patch_dropout=0.5).visual.train()
+    visual.blocks = torch.nn.ModuleList()
+    torch.manual_seed(0)
+    kept = visual(clips, "slow")
+    whole = visual.eval()(clips, "slow").patches
+    for sample in range(2):
+        assert torch.equal(kept.patches[sample], whole[sample][:, kept.places[sample]])
 
 
 def test_patch_dropout_does_not_go_with_the_spatial_adapter(make_model: Make) -> None:

@@ -7,13 +7,15 @@ import pytest
 import torch
 from tiny_runs import settings
 
+from egorep.efficientnet_lite import efficientnet_lite0_classifier
 from egorep.models.egovideo import EgoVideo
+from egorep.models.stem import ConvolutionalStem
 from egorep.models.text import tokenize
 from pretrain.data.loader import Batch
 from pretrain.data.motion import MOTION_SIZE
 from pretrain.losses import clip_track_contrast
 from pretrain.training.config import TrainConfig
-from pretrain.training.network import PretrainingNetwork, TrackEncoder, build_egovideo
+from pretrain.training.network import BoxFinder, PretrainingNetwork, TrackEncoder, build_egovideo
 
 
 @pytest.fixture
@@ -116,8 +118,39 @@ def test_heads_are_there_where_losses_want_them(films: Path) -> None:
     outputs = full(clips, batch_of(2))
     assert outputs["boxes"].shape == (2, 4, 5, 4)
     assert ((outputs["boxes"] > 0) & (outputs["boxes"] < 1)).all()
+    assert outputs["patch_boxes"].shape == (2, 4, 5, 4)
     assert outputs["motion"].shape == outputs["tracks"].shape == (2, 32)
     assert outputs["logit_bias"].item() == -10
+
+
+def test_patches_say_where_boxes_are() -> None:
+    """A patch that draws all the attention of a kind is where its box is, also where others are left out."""
+    torch.manual_seed(0)
+    finder = BoxFinder(width=8, kinds=2, grid=4)
+    finder.correct[-1].weight.data.zero_()
+    finder.correct[-1].bias.data.copy_(torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    finder.score.weight.data.zero_()
+    finder.score.weight.data[0, 0] = 100.0
+    patches = torch.zeros(1, 3, 5, 8)
+    patches[0, 1, 3, 0] = 1.0  # in the second frame, the patch at place 6: second row, third column
+    places = torch.tensor([[0, 15, 9, 6, 1]])
+    boxes = finder(patches, places)
+    assert boxes.shape == (1, 3, 2, 4)
+    assert (boxes[0, 1, 0, :2] + boxes[0, 1, 0, 2:]).tolist() == pytest.approx([2 * 2.5 / 4, 2 * 1.5 / 4])
+    assert (boxes[0, 1, 0, 2:] - boxes[0, 1, 0, :2]).tolist() == pytest.approx([0.5, 0.5])
+    columns, rows = (places % 4 + 0.5) / 4, (places // 4 + 0.5) / 4
+    mean = [2 * columns.mean().item(), 2 * rows.mean().item()]
+    assert (boxes[0, 1, 1, :2] + boxes[0, 1, 1, 2:]).tolist() == pytest.approx(mean), "no attention: the mean"
+
+
+def test_a_convolutional_stem_starts_from_its_photographs(films: Path) -> None:
+    vision = "{image_size: 32, patch_size: 16, stem: efficientnet_lite0, width: 32, layers: 1, heads: 2}"
+    text = "{width: 32, layers: 1, heads: 2, context_length: 16}"
+    architecture = f"{{vision: {vision}, text: {text}, joint_dim: 32}}"
+    model = build_egovideo(settings(films, Path("nowhere"), model__architecture=architecture))
+    stem = model.visual.patch_embed
+    assert isinstance(stem, ConvolutionalStem)
+    assert torch.equal(stem.first[0].weight, efficientnet_lite0_classifier().conv_stem.weight)
 
 
 def test_the_temperature_is_fixed_unless_it_is_to_be_learned(films: Path) -> None:

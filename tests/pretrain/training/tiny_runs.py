@@ -17,7 +17,7 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220), 
 MOVES = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 TINY = {
     "model.architecture": (
-        "{vision: {image_size: 32, patch_size: 8, width: 32, layers: 2, heads: 2},"
+        "{vision: {image_size: 32, patch_size: 8, stem: linear, width: 32, layers: 2, heads: 2},"
         " text: {width: 32, layers: 1, heads: 2, context_length: 16}, joint_dim: 32}"
     ),
     "model.fast_frames": "8",

@@ -1,0 +1,73 @@
+"""A convolutional stem: tokens of patches by the first stages of EfficientNet-Lite0."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from egorep.efficientnet_lite import LITE_MEAN, LITE_STD, efficientnet_lite0_classifier
+from egorep.preprocessing import CLIP_MEAN, CLIP_STD
+
+_STAGES = 5  # of seven: a sixteenth of the picture's sides, 112 channels
+_CHANNELS = 112
+
+
+class ConvolutionalStem(nn.Module):
+    """Pictures to a token for each patch of 16 pixels: frozen convolutions, then a projection that learns.
+
+    A transformer that starts from nothing needs millions of pictures to tell edges and textures apart; behind
+    the first stages of a network of photographs it learns from thousands ("Early convolutions help
+    transformers see better", Xiao et al. 2021, and the hybrids of Dosovitskiy et al. 2021). The stages stay
+    as they are: no gradient, and batch norm by its stored statistics, also in training.
+
+    Args:
+        width: of a token.
+    """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        network: Any = timm.create_model("tf_efficientnet_lite0")
+        self.first = nn.Sequential(network.conv_stem, network.bn1)
+        self.stages = nn.Sequential(*network.blocks[:_STAGES])
+        self.project = nn.Linear(_CHANNELS, width)
+        # Pixels arrive normalised as CLIP's.
+        clip_mean, clip_std = _per_channel(CLIP_MEAN), _per_channel(CLIP_STD)
+        lite_mean, lite_std = _per_channel(LITE_MEAN), _per_channel(LITE_STD)
+        self.register_buffer("scale", clip_std / lite_std, persistent=False)
+        self.register_buffer("shift", (clip_mean - lite_mean) / lite_std, persistent=False)
+        self.first.requires_grad_(False)
+        self.stages.requires_grad_(False)
+        nn.init.normal_(self.project.weight, std=math.sqrt(1 / _CHANNELS))
+        nn.init.zeros_(self.project.bias)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ConvolutionalStem:
+        """The convolutions stay in evaluation mode."""
+        super().train(mode)
+        self.first.eval()
+        self.stages.eval()
+        return self
+
+    def load_imagenet(self) -> None:
+        """Take the weights that Google trained on ImageNet."""
+        network: Any = efficientnet_lite0_classifier()
+        self.first.load_state_dict(nn.Sequential(network.conv_stem, network.bn1).state_dict())
+        self.stages.load_state_dict(nn.Sequential(*network.blocks[:_STAGES]).state_dict())
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) pixels, normalised as CLIP's, to (N, (S / 16) ** 2, width)."""
+        pixels = (pictures * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+        cells = self.stages(self.first(pixels))
+        tokens: torch.Tensor = self.project(cells.flatten(2).transpose(1, 2))
+        return tokens
+
+
+def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(values)[:, None, None]

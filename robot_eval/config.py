@@ -24,7 +24,7 @@ from robot_eval.policies.mlp import ACTIVATIONS, MLPConfig
 from robot_eval.published import published_names
 from robot_eval.render import LOOKS, Look
 from robot_eval.suites import load_suite
-from robot_eval.variation import VARIATIONS, VariationName
+from robot_eval.variation import TRAIN_VARIATIONS, VARIATIONS, VariationName
 
 COMMAND = Command(
     "robot_eval", "robot_eval.configs", "config", groups=("suite", "protocol", "experiment"), lists=("suite",)
@@ -251,8 +251,11 @@ def _check_names(run: RunConfig) -> None:
     _check_distinct("encoders", run.encoders)
     for encoder in run.encoders:
         validate_encoder_name(encoder)
-    if run.variation == "unseen":
-        raise ValueError("variation=unseen is for judging: train under none or train, and set judge=[unseen]")
+    if run.variation not in TRAIN_VARIATIONS:
+        raise ValueError(
+            f"variation={run.variation} is for judging: train under {' or '.join(TRAIN_VARIATIONS)}, "
+            f"and set judge=[{run.variation}]"
+        )
 
 
 def _check_tasks(run: RunConfig) -> None:

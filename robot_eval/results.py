@@ -19,13 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from egorep.files import replacing
+from robot_eval.variation import TRAIN_VARIATIONS, VARIATIONS
 
 log = logging.getLogger(__name__)
 
 ROLES = ("checkpoint", "held_out")
 SUCCESS_RULES = ("any", "last")
-TRAIN_VARIATIONS = ("none", "train")
-VARIATIONS = ("none", "train", "unseen")
 
 # What makes two rows the same evaluation; the rest of a row is its outcome.
 IDENTITY = (
@@ -117,8 +116,10 @@ class EvaluationRow:
         ):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} must be one of {', '.join(valid)}; got {getattr(self, name)!r}")
-        if self.variation == "unseen" and self.role != "held_out":
-            raise ValueError("variation 'unseen' is for held_out rows only: no policy is picked under it")
+        if self.variation not in TRAIN_VARIATIONS and self.role != "held_out":
+            raise ValueError(
+                f"variation {self.variation!r} is for held_out rows only: no policy is picked under it"
+            )
         self._check_episodes()
 
     def _check_episodes(self) -> None:

@@ -14,9 +14,9 @@ import robot_eval.suites
 from egorep.commands import ConfigError
 from robot_eval.config import COMMAND, RunConfig, TaskName, parse
 from robot_eval.suites import list_suites
+from robot_eval.variation import CHANGES
 
 # A second suite: of Meta-World's tasks, some under the same name.
-from robot_eval.variation import CHANGES
 TWIN = """
 from dataclasses import replace
 from robot_eval.suites.metaworld import SUITE
@@ -102,6 +102,16 @@ def test_judges_can_be_chosen_and_the_training_variation_stays_first(configure) 
     assert configure("judge=[unseen,train]").judges == ["none", "unseen", "train"]
 
 
+def test_the_experiment_judges_one_task_of_every_suite_under_one_change_at_a_time(configure) -> None:
+    run = configure("experiment=robustness")
+    assert [name.suite for name in run.chosen] == list(run.suites)
+    assert sorted(run.suites) == list_suites()
+    assert (run.variation, run.judges) == ("none", ["none", *CHANGES])
+    assert len(run.encoders) == 3
+    alone = configure("experiment=robustness", "suite=metaworld", "tasks=[hammer-v3]")
+    assert list(map(str, alone.chosen)) == ["metaworld/hammer-v3"]
+
+
 @pytest.mark.parametrize(("asked", "got"), [("2", [0, 1]), ("[7,3]", [7, 3])])
 def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> None:
     assert configure(f"seeds={asked}").policy_seeds == got
@@ -124,16 +134,8 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("render=quick", ["render", "fast", "paper"]),
         ("variation=unsen", ["variation", "unseen"]),
         ("variation=unseen", ["judge=[unseen]"]),
-def test_the_experiment_judges_one_task_of_every_suite_under_one_change_at_a_time(configure) -> None:
-    run = configure("experiment=robustness")
-    assert [name.suite for name in run.chosen] == list(run.suites)
-    assert sorted(run.suites) == list_suites()
-    assert (run.variation, run.judges) == ("none", ["none", *CHANGES])
-    assert len(run.encoders) == 3
-    alone = configure("experiment=robustness", "suite=metaworld", "tasks=[hammer-v3]")
-    assert list(map(str, alone.chosen)) == ["metaworld/hammer-v3"]
-
-
+        ("variation=starts", ["variation=starts is for judging", "none or train", "judge=[starts]"]),
+        ("judge=[none,camra]", ["variation 'camra'", "'camera'"]),
         ("pool=meen", ["pool", "mean"]),
         ("engine=openvin", ["engine", "openvino"]),
         ("demos=0", ["demos", "at least 1", "0"]),
@@ -156,8 +158,6 @@ def test_the_experiment_judges_one_task_of_every_suite_under_one_change_at_a_tim
         ("suites.metaworld.camera=corner22", ["corner22", "corner2"]),
         ("suites.metaworl.camera=corner", ["suites.metaworl.camera", "suites.metaworld.camera"]),
         ("suites.metaworld.tasks=[hamer-v3]", ["hamer-v3", "hammer-v3"]),
-        ("variation=starts", ["variation=starts is for judging", "none or train", "judge=[starts]"]),
-        ("judge=[none,camra]", ["variation 'camra'", "'camera'"]),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_what_is_valid(configure, override, words) -> None:

@@ -192,7 +192,7 @@ def is_sweep(words: Sequence[str]) -> bool:
 def _jobs(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """The overrides of each job of a sweep, without Hydra's own and ranges that a sweeper draws from."""
     settings = _settings(overrides)
-    fixed = [override.input_line for override in settings if not override.is_sweep_override()]
+    fixed = [str(override.input_line) for override in settings if not override.is_sweep_override()]
     swept = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
         for override in settings

@@ -97,6 +97,7 @@ if __name__ == "__main__":
 """
 TINY = [
     "demos=2",
+    "num_envs=1",
     "protocol.render_size=64",
     "protocol.picture_size=64",
     "protocol.horizon=80",
@@ -138,7 +139,7 @@ def _sweep_until(
     words = _command(folder, "sweep", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SWEPT)
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and len(list(folder.glob(UNITS))) < units:
-            time.sleep(0.05)
+            time.sleep(0.2)
         assert process.poll() is None, "it ended before it could be killed"
         sweep = psutil.Process(process.pid)
         children = sweep.children(recursive=True)

@@ -13,10 +13,7 @@ import math
 import multiprocessing
 import os
 import re
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, cast
@@ -34,9 +31,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from egorep.cores import available_cores, sharing_cores
 from egorep.names import unknown
+from egorep.orphans import end_with
 
 _LAUNCHER = "hydra/launcher"
-_PARENT_POLL = 0.5  # seconds between looks at whether the sweep is still there
 _WRONG_USAGE = 2  # the exit status of argparse and Hydra for the same
 
 _Settings = TypeVar("_Settings")
@@ -239,15 +236,7 @@ def _settle_in_worker(owner: int) -> None:
         return
     # loky leaves its own start method behind, which processes that a job starts in turn do not know.
     multiprocessing.set_start_method("spawn", force=True)
-
-    def watch() -> None:
-        while os.getppid() == owner:
-            time.sleep(_PARENT_POLL)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    name = f"end with {owner}"
-    if not any(thread.name == name for thread in threading.enumerate()):  # a process does several jobs
-        threading.Thread(target=watch, name=name, daemon=True).start()
+    end_with(owner)
 
 
 def _key(override: Override) -> str:

@@ -41,11 +41,14 @@ def naive(side: int) -> float:
 class Still:
     """A policy that does nothing, for free."""
 
-    def act(self, inputs):
+    def begin(self, seed):
+        """It remembers nothing."""
+
+    def act(self, inputs, memories):  # noqa: ARG002
         """Zeros (B, 4)."""
         import numpy as np
 
-        return np.zeros((len(inputs), 4), np.float32)
+        return np.zeros((len(memories), 4), np.float32)
 
 
 def ours(rollouts, episodes: int) -> float:

@@ -15,7 +15,7 @@ import torch
 
 from egorep import load_encoder
 from robot_eval.environment import EnvSettings
-from robot_eval.policies.mlp import LIMIT
+from robot_eval.policies.base import LIMIT
 from robot_eval.suites import make_env
 
 SCENES, TRAINING = 200, 140

@@ -14,17 +14,19 @@ import numpy as np
 import torch
 
 from egorep import load_encoder
-from robot_eval.cloning import Budget, Optimiser, clone
-from robot_eval.policies.mlp import MLPConfig, MLPPolicy
+from robot_eval.cloning import Optimiser, Training, clone
+from robot_eval.policies import PolicyConfig
+from robot_eval.policies.base import Demonstrations, InputShape
+from robot_eval.policies.mlp import MLPSettings
 
 FRAMES, BATCH, STEPS, REPEATS = 2_000, 32, 20_000, 3
 NAIVE_STEPS, CACHED_STEPS = 3, 500
-HEAD = MLPConfig((256, 256), "tanh", batch_norm=True)
+HEAD = PolicyConfig("r3m", "mlp", "features", MLPSettings([256, 256], "tanh", batch_norm=True))
 
 
 def naive(encoder, pictures, actions) -> float:
     """Seconds per step when every minibatch is encoded."""
-    policy = MLPPolicy(encoder.dim, actions.shape[1], HEAD)
+    policy = HEAD.build(InputShape((encoder.dim,), 0), actions.shape[1])
     adam = torch.optim.Adam(policy.parameters(), lr=1e-3)
     rng = np.random.default_rng(0)
     began = time.perf_counter()
@@ -41,9 +43,11 @@ def naive(encoder, pictures, actions) -> float:
 
 def cached(features, actions) -> float:
     """Seconds per step on cached features."""
-    budget = Budget("steps", CACHED_STEPS, CACHED_STEPS)
+    shape = InputShape((features.shape[1],), 0)
+    training = Training(HEAD, shape, Optimiser(1e-3, BATCH, "constant"), [CACHED_STEPS], seed=0)
+    data = Demonstrations(torch.from_numpy(features), torch.from_numpy(actions), (len(actions),))
     began = time.perf_counter()
-    for _ in clone(features, actions, HEAD, Optimiser(1e-3, BATCH, "constant"), budget, seed=0):
+    for _ in clone(training, data):
         pass
     return (time.perf_counter() - began) / CACHED_STEPS
 

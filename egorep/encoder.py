@@ -20,7 +20,7 @@ from egorep.streaming import EncoderStream, frame_ages
 
 Observation = Literal["picture", "proprio", "state"]
 
-POOLS = ("cls", "mean", "joint")
+POOLS = ("cls", "mean", "joint", "patches")
 DEFAULT_MAX_BATCH = {"cpu": 1}
 DEFAULT_MAX_BATCH_ACCELERATOR = 256
 # Frames handed to OpenVINO at a time: enough for every core, little memory.
@@ -42,8 +42,10 @@ class Encoder(nn.Module):
         num_frames: frames per clip that the network looks at together; 1 for networks of single pictures.
         image_size: side of the network's square input, pixels.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
-            "mean" (mean of the patch tokens or of the convolutional map) or "joint" (the L2-normalised space
-            shared with text, of encoders that have one).
+            "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
+            shared with text, of encoders that have one) or "patches" (the patch tokens themselves, flattened;
+            of clips those of the last time step).
+        grid: (h, w, C), rows, columns and channels of the patch tokens.
         fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
             torch, which rounds differently; hexadecimal.
         observation: what a policy sees: "picture" (these features and proprioception), "proprio" or "state".
@@ -51,6 +53,7 @@ class Encoder(nn.Module):
 
     observation: Observation = "picture"
     num_frames: int = 1
+    grid: tuple[int, int, int]
 
     def __init__(
         self,
@@ -282,6 +285,9 @@ class Encoder(nn.Module):
     def _pooled(self, features: Features) -> torch.Tensor:
         if self.pool == "joint":
             return _joint(features)
+        if self.pool == "patches":
+            tokens = features.tokens if features.tokens.ndim == 4 else features.tokens[:, -1]
+            return tokens.flatten(1)
         return features.pooled if self.pool == "cls" else features.tokens.flatten(1, -2).mean(1)
 
     def _finite(self, parts: list[torch.Tensor]) -> torch.Tensor:
@@ -301,7 +307,11 @@ class Encoder(nn.Module):
         blank = torch.zeros(1, *frames, 3, self.image_size, self.image_size, device=self.device)
         features = self.backbone(blank)
         if self.pool == "joint" and features.joint is None:
-            raise ValueError(f"encoder {self.name!r} shares no space with text: choose pool 'cls' or 'mean'")
+            raise ValueError(
+                f"encoder {self.name!r} shares no space with text: choose pool 'cls', 'mean' or 'patches'"
+            )
+        height, width, channels = features.tokens.shape[-3:]
+        self.grid = (height, width, channels)
         return self._pooled(features).shape[-1]
 
 
@@ -309,7 +319,7 @@ class BlindEncoder(Encoder):
     """No picture at all: the policy sees proprioception only, or the simulator's full state.
 
     Frames are checked against the contract like any encoder's, and give (B, 0). `pool` is "none",
-    `image_size` 0.
+    `image_size` 0 and `grid` (0, 0, 0).
     """
 
     def __init__(self, name: str, observation: Observation, device: str | torch.device = "cpu") -> None:
@@ -318,6 +328,7 @@ class BlindEncoder(Encoder):
         self.name = name
         self.observation = observation
         self.dim = 0
+        self.grid = (0, 0, 0)
         self.image_size = 0
         self.pool = "none"
         self._max_batch = None

@@ -49,6 +49,7 @@ class EgorepCore(EncoderCore):  # type: ignore[misc]  # robomimic is untyped
         checkpoint: str | None = None,
         pool: str = "cls",
         feature_dimension: int = 64,
+        seed: int = 0,
     ) -> None:
         """Load the encoder; everything but `input_shape` comes from the config's `core_kwargs`.
 
@@ -60,6 +61,7 @@ class EgorepCore(EncoderCore):  # type: ignore[misc]  # robomimic is untyped
             checkpoint: a file of weights, as for `load_encoder`.
             pool: as for `load_encoder`.
             feature_dimension: outputs of the linear layer; VisualCore has the same default.
+            seed: of an untrained encoder's weights, as for `load_encoder`.
 
         Raises:
             ValueError: pictures are not RGB, the encoder looks at none, or `load_encoder` refuses.
@@ -71,7 +73,7 @@ class EgorepCore(EncoderCore):  # type: ignore[misc]  # robomimic is untyped
                 f"EgorepCore takes RGB pictures (3, H, W), got {tuple(input_shape)}: name it for the rgb "
                 "modality alone, and leave a CropRandomizer's pos_enc at False"
             )
-        self.encoder = load_encoder(encoder, checkpoint=checkpoint, pool=pool)
+        self.encoder = load_encoder(encoder, checkpoint=checkpoint, pool=pool, seed=seed)
         if self.encoder.dim == 0:
             raise ValueError(
                 f"encoder {encoder!r} looks at no picture: leave the pictures out of the config's modalities"

@@ -1,23 +1,26 @@
-"""Behaviour cloning on cached features: mean squared error, Adam, evaluation points on the way."""
+"""Behaviour cloning on cached features: Adam, evaluation points on the way, and policies on disk."""
 
 from __future__ import annotations
 
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import h5py
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from egorep.files import replacing
-from robot_eval.policies.mlp import MLPConfig, MLPPolicy
+from robot_eval.policies import PolicyConfig
+from robot_eval.policies.base import ClonedPolicy, Demonstrations, InputShape, PictureSource, Policy
 
 
 @dataclass
@@ -62,19 +65,68 @@ class Checkpoint:
     Attributes:
         step: optimiser steps so far.
         policy: do not keep it beyond the next iteration: it goes on training.
-        loss: mean squared error over the steps since the last checkpoint.
+        loss: the policy's own, its mean over the steps since the last checkpoint.
     """
 
     step: int
-    policy: MLPPolicy
+    policy: Policy
     loss: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """One policy to train; all of it can be handed to another process.
+
+    Attributes:
+        policy: what it is.
+        shape: of its inputs.
+        optimiser: Adam's settings.
+        checkpoints: rising numbers of optimiser steps; the last is the end.
+        seed: of initialisation and order of the data; the same seed gives the same policy.
+        pictures: how it sees them, where it trains on pictures.
+    """
+
+    policy: PolicyConfig
+    shape: InputShape
+    optimiser: Optimiser
+    checkpoints: Sequence[int]
+    seed: int
+    pictures: PictureSource | None = None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the policy is made of, for `save_policy`."""
+        return {
+            "config": self.policy.to_dict(),
+            "shape": asdict(self.shape),
+            "pictures": None if self.pictures is None else asdict(self.pictures),
+        }
+
+    def build(self, action_dim: int) -> Policy:
+        """The policy, fresh: the same for the same seed."""
+        more = {} if self.pictures is None else {"pictures": self.pictures}
+        with seeded(self.seed):
+            return self.policy.build(self.shape, action_dim, **more)
 
 
 # Layers draw their weights from torch's one global generator; policies may train side by side in threads.
 _global_generator = threading.Lock()
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's global generator is this thread's, and starts at `seed`."""
+    with _global_generator, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 SCHEDULES = ("constant", "cosine")
+
+
+def schedule(optimiser: Optimizer, kind: str, steps: int) -> LambdaLR:
+    """The learning rate over a whole training of `steps`; `kind` is one of `SCHEDULES`."""
+    return LambdaLR(optimiser, _cosine(steps) if kind == "cosine" else _constant)
 
 
 def _constant(_: int) -> float:
@@ -91,66 +143,108 @@ def _batches(samples: int, size: int, generator: torch.Generator) -> Iterator[to
         yield from torch.randperm(samples, generator=generator).split(min(size, samples))
 
 
-def clone(
-    inputs: npt.NDArray[np.float32],
-    actions: npt.NDArray[np.float32],
-    config: MLPConfig,
-    optimiser: Optimiser,
-    budget: Budget,
-    seed: int,
-) -> Iterator[Checkpoint]:
+def clone(training: Training, data: Demonstrations) -> Iterator[Checkpoint]:
     """Train one policy and yield it at each checkpoint, in eval mode.
 
     Args:
-        inputs: (N, D).
-        actions: (N, A), what the expert did.
-        config: the head.
-        optimiser: Adam's settings.
-        budget: how long.
-        seed: of initialisation and order of the data; the same seed gives the same policy.
+        training: what to train; a kind that is a `ClonedPolicy`.
+        data: what the expert saw and did.
     """
-    with _global_generator, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        policy = MLPPolicy(inputs.shape[1], actions.shape[1], config)
-    x, y = torch.from_numpy(inputs), torch.from_numpy(actions)
-    policy.fit_normaliser(x)
-    adam = torch.optim.Adam(policy.parameters(), lr=optimiser.lr, fused=True)
-    checkpoints = budget.checkpoints(len(x), optimiser.batch_size)
-    decay = _cosine(checkpoints[-1]) if optimiser.schedule == "cosine" else _constant
-    schedule = torch.optim.lr_scheduler.LambdaLR(adam, decay)
-    batches = _batches(len(x), optimiser.batch_size, torch.Generator().manual_seed(seed))
+    policy = training.build(data.actions.shape[1])
+    assert isinstance(policy, ClonedPolicy)
+    policy.fit(data)
+    settings = training.optimiser
+    learning = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    adam = torch.optim.Adam(learning, lr=settings.lr, fused=True)
+    rate = schedule(adam, settings.schedule, training.checkpoints[-1])
+    # Noise has a generator of its own, so that a policy that draws some sees the same order of the data.
+    noise = torch.Generator().manual_seed(training.seed)
+    batches = _batches(len(data), settings.batch_size, torch.Generator().manual_seed(training.seed))
     step = 0
-    for checkpoint in checkpoints:
+    for checkpoint in training.checkpoints:
         policy.train()
         total, since = torch.zeros(()), step
         while step < checkpoint:
             batch = next(batches)
-            if len(batch) == 1 and len(x) > 1:  # batch norm has no variance of a single sample
+            if len(batch) == 1 and len(data) > 1:  # batch norm has no variance of a single sample
                 batch = torch.cat([batch, next(batches)])
-            loss = torch.nn.functional.mse_loss(policy(x[batch]), y[batch])
+            loss = policy.loss(data, batch, noise)
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
-            schedule.step()
+            rate.step()
+            policy.advance()
             total += loss.detach()
             step += 1
         policy.eval()
         yield Checkpoint(step, policy, float(total / (step - since)))
 
 
-def save_policy(path: Path, policy: MLPPolicy, metadata: dict[str, Any]) -> None:
-    """Write a policy with its normaliser, atomically; `metadata` is stored beside the weights as JSON."""
+def clone_with_robomimic(training: Training, data: Demonstrations | Path) -> Iterator[Checkpoint]:
+    """Let robomimic train a policy, otherwise as `clone`. It draws from torch's global generator throughout.
+
+    Args:
+        training: what to train; of kind `robomimic`.
+        data: what the expert saw and did: cached features, or the file of demonstrations with the pictures.
+    """
+    from robot_eval.policies.robomimic import RobomimicPolicy, train_on_features, train_on_pictures
+
+    settings, seed = training.optimiser, training.seed
+    policy = training.build(data.actions.shape[1] if isinstance(data, Demonstrations) else _actions(data))
+    assert isinstance(policy, RobomimicPolicy)
+    adam = policy.algo.optimizers["policy"]
+    for group in adam.param_groups:
+        group["lr"] = settings.lr
+    rate = schedule(adam, settings.schedule, training.checkpoints[-1])
+    adam.register_step_post_hook(lambda *_: rate.step())
+    arguments = (settings.batch_size, training.checkpoints, seed)
+    losses = (
+        train_on_features(policy, data, *arguments)
+        if isinstance(data, Demonstrations)
+        else train_on_pictures(policy, data, *arguments)
+    )
+    with seeded(seed):
+        for step, loss in zip(training.checkpoints, losses, strict=True):
+            policy.eval()
+            yield Checkpoint(step, policy, loss)
+
+
+def _actions(demos: Path) -> int:
+    with h5py.File(demos) as file:
+        return int(file["data/demo_0/actions"].shape[1])
+
+
+def save_policy(path: Path, policy: Policy, metadata: dict[str, Any]) -> None:
+    """Write a policy with its normaliser, atomically; `metadata` is stored beside the weights as JSON.
+
+    Args:
+        path: of the file.
+        policy: what to write.
+        metadata: anything; `load_policy` needs "policy", which is `Training.description`, and "action_dim".
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Networks of robomimic hold some tensors twice, which safetensors refuses.
+    weights = {name: weight.detach().clone() for name, weight in policy.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(policy.state_dict(), temporary, metadata={"egorep": json.dumps(metadata, sort_keys=True)})
+        save_file(weights, temporary, metadata={"egorep": json.dumps(metadata, sort_keys=True)})
 
 
-def load_policy(path: Path) -> tuple[MLPPolicy, dict[str, Any]]:
-    """A policy in eval mode, and the metadata that was saved with it."""
+def load_policy(path: Path) -> tuple[Policy, dict[str, Any]]:
+    """A policy in eval mode, and the metadata that was saved with it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: robomimic is not installed, and the policy is of it.
+        FileNotFoundError, ConnectionError, ValueError: a policy on pictures, whose encoder cannot be had or
+            is another now.
+    """
     with safe_open(path, framework="pt") as file:
         metadata: dict[str, Any] = json.loads(file.metadata()["egorep"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    config = MLPConfig(**metadata["head"])
-    policy = MLPPolicy(metadata["input_dim"], metadata["action_dim"], config)
+    built = metadata["policy"]
+    shape = InputShape(tuple(built["shape"]["visual"]), built["shape"]["other"])
+    more = {} if built["pictures"] is None else {"pictures": PictureSource(**built["pictures"])}
+    with seeded(0):
+        policy = PolicyConfig.read(built["config"]).build(shape, metadata["action_dim"], **more)
     policy.load_state_dict(weights)
     return policy.eval(), metadata

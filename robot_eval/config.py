@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -20,14 +22,18 @@ from egorep.names import unknown
 from egorep.registry import validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
 from robot_eval.environment import EnvSettings
-from robot_eval.policies.mlp import ACTIVATIONS, MLPConfig
+from robot_eval.policies import PolicyConfig
 from robot_eval.published import published_names
 from robot_eval.render import LOOKS, Look
 from robot_eval.suites import load_suite
 from robot_eval.variation import TRAIN_VARIATIONS, VARIATIONS, VariationName
 
 COMMAND = Command(
-    "robot_eval", "robot_eval.configs", "config", groups=("suite", "protocol", "experiment"), lists=("suite",)
+    "robot_eval",
+    "robot_eval.configs",
+    "config",
+    groups=("suite", "protocol", "policy", "experiment"),
+    lists=("suite",),
 )
 # For the default of `out`; sorted, so that the order of the suites makes no other folder.
 OmegaConf.register_new_resolver("joined_names", lambda mapping: "_".join(sorted(mapping)), replace=True)
@@ -64,15 +70,6 @@ class TaskName(NamedTuple):
 
 
 @dataclass
-class HeadConfig:
-    """Sizes of the policy's head, see `robot_eval.policies.mlp.MLPConfig`."""
-
-    hidden: list[int]
-    activation: str
-    batch_norm: bool
-
-
-@dataclass
 class Protocol:
     """How policies are trained and judged; the numbers of a paper, or of our own.
 
@@ -82,10 +79,12 @@ class Protocol:
         demo_noise: standard deviation of the noise on the expert's executed actions, action units.
         demo_hold: control steps that a demonstration goes on after success.
         seeds: of policies.
+        cameras: by suite, where the protocol names others than the suite's own; several are joined by "+".
         render_size, picture_size: side of the rendered square and of its centre crop, pixels.
         frames: of the past that a policy sees, fused.
+        still: encoders of clips see the newest picture alone, repeated.
         proprio: whether policies on pictures also see proprioception.
-        head, optimiser, budget: of behaviour cloning.
+        optimiser, budget: of behaviour cloning.
         episodes: per evaluation.
         held_out_episodes: of the picked policy, on fresh seeds.
         horizon: control steps of an episode at most: a number, `suite` (what the suite's own protocol gives
@@ -99,11 +98,12 @@ class Protocol:
     demo_noise: float
     demo_hold: int
     seeds: list[int]
+    cameras: dict[str, str]
     render_size: int
     picture_size: int
     frames: int
+    still: bool
     proprio: bool
-    head: HeadConfig
     optimiser: Optimiser
     budget: Budget
     episodes: int
@@ -112,11 +112,6 @@ class Protocol:
     hold: int
     success: str
 
-    @property
-    def mlp(self) -> MLPConfig:
-        """The head in the policy's own terms."""
-        return MLPConfig(tuple(self.head.hidden), self.head.activation, self.head.batch_norm)
-
 
 @dataclass
 class RunConfig:
@@ -124,6 +119,7 @@ class RunConfig:
 
     suites: dict[str, SuiteConfig]
     protocol: Protocol
+    policy: dict[str, Any]
     tasks: list[str] | None
     encoders: list[str]
     demos: int
@@ -166,17 +162,31 @@ class RunConfig:
         # A task to which its suite gives more time than to others gets more of the short one, too.
         return published if steps == "suite" else round(suite.short_horizon * published / suite.horizon)
 
+    def camera_of(self, suite: str) -> str:
+        """The camera of a suite, or several, joined by "+"."""
+        return self.camera or self.protocol.cameras.get(suite, self.suites[suite].camera)
+
     def settings(self, name: TaskName, variation: str) -> EnvSettings:
         """The environment of a task under a variation."""
         return EnvSettings(
             suite=name.suite,
             task=name.task,
-            camera=self.camera or self.suites[name.suite].camera,
+            camera=self.camera_of(name.suite),
             render=cast(Look, self.render),
             render_size=self.protocol.render_size,
             picture_size=self.protocol.picture_size,
             variation=cast(VariationName, variation),
         )
+
+    @functools.cached_property
+    def cloned(self) -> PolicyConfig:
+        """The policy."""
+        return PolicyConfig.read(self.policy)
+
+    @property
+    def features(self) -> str:
+        """The pool of the encoders: policies on tokens need the tokens, whatever `pool`."""
+        return "patches" if self.cloned.sees == "tokens" else self.pool
 
     @property
     def judges(self) -> list[str]:
@@ -214,13 +224,14 @@ def parse(config: DictConfig) -> RunConfig:
         _check_names(run)
         _check_tasks(run)
         _check_numbers(run)
+        _check_policy(run)
         _check_published(run)
         for key, folder in (("data", run.data), ("out", run.out)):
             writable_folder(key, folder)
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
     seeds = _policy_seeds(run.seeds, run.protocol.seeds)
-    return RunConfig(**{**run.__dict__, "policy_seeds": seeds})
+    return dataclasses.replace(run, policy_seeds=seeds)
 
 
 def _check_published(run: RunConfig) -> None:
@@ -233,12 +244,20 @@ def _check_published(run: RunConfig) -> None:
             raise ValueError(f"{path} has {len(names)} demonstrations, demos={run.demos} are wanted")
 
 
+def _check_policy(run: RunConfig) -> None:
+    policy, protocol = run.cloned, run.protocol
+    if policy.sees != "features" and protocol.frames > 1:
+        raise ValueError(
+            f"protocol.frames={protocol.frames} fuses features, and policy {policy.name!r} sees "
+            f"{policy.sees}: set protocol.frames=1"
+        )
+
+
 def _check_names(run: RunConfig) -> None:
     for key, names, valid in (
         ("render", [run.render], LOOKS),
         ("variation", [run.variation, *(run.judge or [])], VARIATIONS),
         ("horizon", [h for h in [run.protocol.horizon] if isinstance(h, str)], ("suite", "short")),
-        ("activation", [run.protocol.head.activation], tuple(ACTIVATIONS)),
         ("success rule", [run.protocol.success], ("last", "any")),
         ("schedule", [run.protocol.optimiser.schedule], SCHEDULES),
         ("budget unit", [run.protocol.budget.unit], ("steps", "epochs")),
@@ -261,7 +280,7 @@ def _check_names(run: RunConfig) -> None:
 def _check_tasks(run: RunConfig) -> None:
     for name, config in run.suites.items():
         suite = load_suite(name)
-        for camera in (config.camera, run.camera or config.camera):
+        for camera in f"{config.camera}+{run.camera_of(name)}".split("+"):
             if camera not in suite.cameras:
                 raise unknown(f"{name} camera", camera, suite.cameras)
         for task in config.tasks:

@@ -100,11 +100,11 @@ class Demo:
     fingerprint: str
 
     def frames(self) -> npt.NDArray[np.uint8]:
-        """(T, H, W, 3) uint8 pictures."""
+        """(T, H, W, 3) uint8 pictures, those of several cameras side by side."""
         with h5py.File(self.path) as file:
-            camera = json.loads(file["data"].attrs["recipe"])["settings"]["camera"]
-            pictures: npt.NDArray[np.uint8] = file[f"data/{self.name}/obs/{camera}_image"][:]
-            return pictures
+            cameras = json.loads(file["data"].attrs["recipe"])["settings"]["camera"].split("+")
+            views = [file[f"data/{self.name}/obs/{camera}_image"][:] for camera in cameras]
+            return np.concatenate(views, axis=2)
 
     def read(self, key: str) -> npt.NDArray[Any]:
         """An array of the demonstration by its key: "actions", "obs/proprio", "obs/state"."""
@@ -267,7 +267,7 @@ class _Collection:
         if trajectory is None:
             (self._parts / f"{seed}.failed").touch()
         else:
-            write_part(self._parts, trajectory, self._recipe.settings.camera)
+            write_part(self._parts, trajectory, self._recipe.settings.cameras)
         self._settle(seed, success=trajectory is not None)
         self._check_expert()
 
@@ -290,23 +290,24 @@ def write_look(parts: Path, simulator: Simulator) -> None:
     (parts / _LOOK).write_text(simulator.call("reference")["frame_hash"])
 
 
-def write_part(parts: Path, trajectory: Trajectory, camera: str) -> None:
+def write_part(parts: Path, trajectory: Trajectory, cameras: Sequence[str]) -> None:
     """Keep an episode of an unfinished collection."""
     with replacing(parts / f"{trajectory.seed}.hdf5") as temporary, h5py.File(temporary, "w") as file:
-        _write_demo(file.create_group("demo"), trajectory, camera)
+        _write_demo(file.create_group("demo"), trajectory, cameras)
 
 
-def _write_demo(group: h5py.Group, trajectory: Trajectory, camera: str) -> None:
+def _write_demo(group: h5py.Group, trajectory: Trajectory, cameras: Sequence[str]) -> None:
     length = len(trajectory.actions)
     pictures = trajectory.pictures
-    # One picture a chunk: readers want single frames. Level 1 makes the file a quarter.
-    group.create_dataset(
-        f"obs/{camera}_image",
-        data=pictures,
-        chunks=(1, *pictures.shape[1:]),
-        compression="gzip",
-        compression_opts=1,
-    )
+    for camera, view in zip(cameras, np.split(pictures, len(cameras), axis=2), strict=True):
+        # One picture a chunk: readers want single frames. Level 1 makes the file a quarter.
+        group.create_dataset(
+            f"obs/{camera}_image",
+            data=view,
+            chunks=(1, *view.shape[1:]),
+            compression="gzip",
+            compression_opts=1,
+        )
     for key, values in trajectory.observations.items():
         group.create_dataset(f"obs/{key}", data=values)
     group.create_dataset("states", data=trajectory.simulator_state)

@@ -27,7 +27,7 @@ class EnvSettings:
 
     Attributes:
         suite, task: names.
-        camera: of the suite.
+        camera: of the suite; several are joined by "+", and their pictures stand side by side.
         render: look, see `robot_eval.render`.
         render_size: side of the square that is rendered, pixels.
         picture_size: side of its centre crop, pixels: what is stored and encoded.
@@ -41,6 +41,11 @@ class EnvSettings:
     render_size: int = 224
     picture_size: int = 224
     variation: VariationName = "none"
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Their names, from left to right in the picture."""
+        return tuple(self.camera.split("+"))
 
 
 class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
@@ -62,10 +67,11 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
 
     def _adopt(self, model: mujoco.MjModel, data: mujoco.MjData, parts: SceneParts) -> None:
         self._model, self._data = model, data
-        self._camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, self.settings.camera)
-        if self._camera_id < 0:
-            names = [model.camera(i).name for i in range(model.ncam)]
-            raise ValueError(f"{self.settings.task} has no camera {self.settings.camera!r}, only {names}")
+        names = [model.camera(i).name for i in range(model.ncam)]
+        for camera in self.settings.cameras:
+            if camera not in names:
+                raise ValueError(f"{self.settings.task} has no camera {camera!r}, only {names}")
+        self._camera_ids = [names.index(camera) for camera in self.settings.cameras]
         _set_upright(model)
         mujoco.mj_camlight(model, data)
         self._variation = SceneVariation(model, parts, self.settings.variation)
@@ -171,16 +177,21 @@ class RobotEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]], ABC):
         return self._observe(), float(success), False, False, info
 
     def render(self) -> npt.NDArray[np.uint8]:
-        """The current picture, (picture_size, picture_size, 3) uint8 RGB, upright."""
+        """The current picture, (picture_size, picture_size, 3) uint8 RGB, upright.
+
+        Of n cameras (picture_size, n * picture_size, 3).
+        """
         if self._renderer is None:
             size = self.settings.render_size
             self._renderer = Renderer(self._model, size, size, self.settings.render)
             self._renderer.upload_textures(self._variation.changed_textures)
-        picture = self._renderer.render(self._data, self._camera_id, self._variation.decor)
         margin = (self.settings.render_size - self.settings.picture_size) // 2
-        return picture[
-            margin : margin + self.settings.picture_size, margin : margin + self.settings.picture_size
+        kept = slice(margin, margin + self.settings.picture_size)
+        views = [
+            self._renderer.render(self._data, camera, self._variation.decor)[kept, kept]
+            for camera in self._camera_ids
         ]
+        return views[0] if len(views) == 1 else np.concatenate(views, axis=1)
 
     def close(self) -> None:
         """Free the renderer."""

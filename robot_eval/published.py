@@ -241,7 +241,7 @@ class _Conversion:
             return False
         if not (self._parts / f"{_seed(name)}.hdf5").exists():
             try:
-                write_part(self._parts, self._trajectory(name), self._recipe.settings.camera)
+                write_part(self._parts, self._trajectory(name), self._recipe.settings.cameras)
             except UnusableDemonstrationError as error:
                 _logger.warning("%s, %s is left out: %s", self._path, name, error)
                 with replacing(self._note(name)) as temporary:
@@ -290,14 +290,13 @@ class _Conversion:
     def _pictures(self, demo: h5py.Group) -> npt.NDArray[np.uint8] | None:
         """The file's own pictures where they show what ours would."""
         settings = self._recipe.settings
-        key, size = f"obs/{settings.camera}_image", settings.picture_size
+        keys, size = [f"obs/{camera}_image" for camera in settings.cameras], settings.picture_size
         own_look = (
             settings.render == "paper" and settings.variation == "none" and settings.render_size == size
         )
-        if not own_look or key not in demo or demo[key].shape[1:] != (size, size, 3):
+        if not own_look or any(key not in demo or demo[key].shape[1:] != (size, size, 3) for key in keys):
             return None
-        pictures: npt.NDArray[np.uint8] = demo[key][:]
-        return pictures
+        return np.concatenate([demo[key][:] for key in keys], axis=2)
 
     def _call(self, command: str, *arguments: Any) -> Any:
         """What a free simulator answers; one that dies is replaced and asked again."""

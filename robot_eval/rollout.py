@@ -21,10 +21,14 @@ _MAX_CRASHES = 3
 
 
 class Actor(Protocol):
-    """Anything that maps inputs (B, D) to actions (B, A), row by row."""
+    """Anything that maps inputs (B, D) to actions (B, A) row by row, as `robot_eval.policies.base.Policy`."""
 
-    def act(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Actions for inputs."""
+    def begin(self, seed: int) -> Any:
+        """What it remembers of an episode that begins."""
+        ...
+
+    def act(self, inputs: npt.NDArray[np.float32], memories: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """Actions for inputs; a memory for each row."""
         ...
 
 
@@ -67,6 +71,7 @@ class EpisodeResult:
 class _Episode:
     seed: int
     window: InputWindow
+    memory: Any
     recording: bool
     successes: list[bool] = field(default_factory=list)
     strict: list[bool] = field(default_factory=list)
@@ -149,6 +154,7 @@ class Rollouts:
             ValueError: an observation is not finite.
         """
         self._crashes.clear()
+        self._policy = policy
         # Simulators are taken in order, so those beyond the number of episodes never run.
         self._stream = self._encoder.stream(max(1, min(len(self._pool), len(seeds))), self._stride)
         waiting, results = deque(seeds), dict[int, EpisodeResult]()
@@ -162,7 +168,7 @@ class Rollouts:
                 if self._progress is not None:
                     self._progress(1)
             if running:
-                self._act(policy, running)
+                self._act(running)
         return [results[seed] for seed in seeds]
 
     def _begin(
@@ -171,8 +177,11 @@ class Rollouts:
         for simulator in self._pool:
             if simulator not in running and waiting:
                 seed = waiting.popleft()
-                running[simulator] = _Episode(seed, InputWindow(self._inputs), seed in record)
+                running[simulator] = self._episode(seed, seed in record)
                 self._send(simulator, running[simulator], "reset", seed)
+
+    def _episode(self, seed: int, recording: bool) -> _Episode:
+        return _Episode(seed, InputWindow(self._inputs), self._policy.begin(seed), recording)
 
     def _send(self, simulator: Simulator, episode: _Episode, command: str, argument: Any) -> None:
         picture = self._inputs.observes == "picture" or episode.recording
@@ -197,11 +206,11 @@ class Rollouts:
             raise RuntimeError(f"episode {seed} crashed its simulator {_MAX_CRASHES} times") from crash
         _logger.warning("episode %d: %s; starting it again", seed, crash)
         simulator.restart()
-        fresh = _Episode(seed, InputWindow(self._inputs), episode.recording)
+        fresh = self._episode(seed, episode.recording)
         self._send(simulator, fresh, "reset", seed)
         return fresh
 
-    def _act(self, policy: Actor, running: dict[Simulator, _Episode]) -> None:
+    def _act(self, running: dict[Simulator, _Episode]) -> None:
         episodes = list(running.values())
         features = self._features(running)
         inputs = np.stack(
@@ -210,7 +219,8 @@ class Rollouts:
                 for episode, row in zip(episodes, features, strict=True)
             ]
         )
-        for (simulator, episode), action in zip(running.items(), policy.act(inputs), strict=True):
+        actions = self._policy.act(inputs, [episode.memory for episode in episodes])
+        for (simulator, episode), action in zip(running.items(), actions, strict=True):
             self._send(simulator, episode, "step", action)
 
     def _features(self, running: dict[Simulator, _Episode]) -> Sequence[npt.NDArray[np.float32] | None]:

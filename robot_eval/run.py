@@ -11,11 +11,12 @@ import dataclasses
 import functools
 import importlib.metadata
 import logging
+import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,26 +29,28 @@ from tqdm import tqdm
 
 from egorep import Encoder, load_encoder
 from egorep.cache import FeatureCache
+from egorep.cores import cores
+from egorep.orphans import end_with
 from egorep.video_files import write_mp4
-from robot_eval.cloning import clone, load_policy, save_policy
+from robot_eval.cloning import Checkpoint, Training, clone, clone_with_robomimic, load_policy, save_policy
 from robot_eval.config import RunConfig, TaskName
 from robot_eval.demos import DemoRecipe, DemoSet, collect, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
-from robot_eval.policies.mlp import LIMIT
+from robot_eval.policies.base import LIMIT, Demonstrations, InputShape, PictureSource
 from robot_eval.published import published_demos
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
 from robot_eval.simulators import Simulator, simulators
 from robot_eval.suites import load_suite
+from robot_eval.views import Pixels, seen_by
 
 # Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same
 # for every encoder, so encoders are compared on the same layouts and looks.
 _EVALUATION_SEEDS = 2_000_000
 _HELD_OUT_SEEDS = 5_000_000
 _SEEDS_PER_POLICY = 1_000
-_POLICY = "mlp"
 _logger = logging.getLogger(__name__)
 
 
@@ -61,6 +64,16 @@ def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
     """
     first = _EVALUATION_SEEDS if role == "checkpoint" else _HELD_OUT_SEEDS
     return [first + policy_seed * _SEEDS_PER_POLICY + episode for episode in range(count)]
+
+
+def encoder_seed(name: str, policy_seed: int) -> int:
+    """An untrained encoder is one draw of its initialisation: each policy seed has its own."""
+    return policy_seed if name.startswith("random/") else 0
+
+
+def policy_path(folder: Path, step: int) -> Path:
+    """File of a policy after `step` optimiser steps, in the folder of its checkpoints."""
+    return folder / f"{step}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,38 @@ class Cell:
         return PolicyInputs(self.encoder.observation, protocol.frames, protocol.proprio)
 
     @property
+    def looks(self) -> bool:
+        """Whether the policy has the encoder inside and is shown pictures."""
+        return self.config.cloned.sees == "pictures" and self.encoder.observation == "picture"
+
+    @functools.cached_property
+    def eye(self) -> Encoder:
+        """What turns pictures into the policy's inputs in a rollout."""
+        if not self.looks:
+            return self.encoder
+        return Pixels(self.config.protocol.picture_size, len(self.cameras))
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Whose pictures stand side by side."""
+        return self.config.settings(self.name, self.config.variation).cameras
+
+    @functools.cached_property
+    def shape(self) -> InputShape:
+        """Of the policy's inputs."""
+        demo = self.demos.demos[0]
+        proprio, state = (demo.read(f"obs/{part}").shape[1] for part in ("proprio", "state"))
+        if self.encoder.observation != "picture":
+            return InputShape((), state if self.encoder.observation == "state" else proprio)
+        height, width, channels = self.eye.grid
+        visual: dict[str, tuple[int, ...]] = {
+            "features": (self.eye.dim * self.inputs.frames,),
+            "tokens": (height * width, channels),
+            "pictures": self.eye.grid,
+        }
+        return InputShape(visual[self.config.cloned.sees], proprio if self.inputs.proprio else 0)
+
+    @property
     def stride(self) -> int:
         """Control steps between the frames that an encoder of clips looks at."""
         steps = self.config.clip_seconds * load_suite(self.name.suite).control_hz
@@ -90,7 +135,7 @@ class Cell:
         """Everything that decides the trained policy."""
         protocol = self.config.protocol
         return {
-            "policy": _POLICY,
+            "policy": self.config.cloned.to_dict(),
             "suite": self.name.suite,
             "task": self.name.task,
             "encoder": self.encoder.name,
@@ -98,12 +143,26 @@ class Cell:
             "demos_fingerprint": self.demos.fingerprint,
             "inputs": dataclasses.asdict(self.inputs),
             **({"stride": self.stride} if self.encoder.num_frames > 1 else {}),
-            "head": dataclasses.asdict(protocol.mlp),
             "input_limit": LIMIT,
             "optimiser": dataclasses.asdict(protocol.optimiser),
             "budget": dataclasses.asdict(protocol.budget),
             "seed": self.seed,
         }
+
+    @property
+    def training(self) -> Training:
+        """How the policy is trained."""
+        protocol = self.config.protocol
+        drawn = encoder_seed(self.encoder.name, self.seed)
+        source = PictureSource(self.encoder.name, self.encoder.pool, drawn, self.cameras)
+        return Training(
+            self.config.cloned,
+            self.shape,
+            protocol.optimiser,
+            self.checkpoints,
+            self.seed,
+            source if self.looks else None,
+        )
 
     @functools.cached_property
     def checkpoints(self) -> list[int]:
@@ -123,7 +182,7 @@ class Cell:
 
     def policy_path(self, step: int) -> Path:
         """File of the policy after `step` optimiser steps."""
-        return self.folder / f"{step}.safetensors"
+        return policy_path(self.folder, step)
 
 
 @dataclass(frozen=True)
@@ -221,7 +280,7 @@ class Run:
 
     def _cells(self, name: TaskName, demos: DemoSet) -> list[Cell]:
         return [
-            Cell(self._config, name, self._encoder(encoder, seed), demos, seed)
+            Cell(self._config, name, self._encoder(name, encoder, seed), demos, seed)
             for encoder in self._config.encoders
             for seed in self._config.policy_seeds
         ]
@@ -236,9 +295,10 @@ class Run:
                         self._evaluate(self._unit(cell, step, "checkpoint", settings), pool)
                 self._evaluate(self._unit(cell, self._best(cell), "held_out", settings), pool)
 
-    def _encoder(self, name: str, seed: int) -> Encoder:
-        # An untrained encoder is one draw of its initialisation: each policy seed has its own.
-        return _load(name, self._config, seed if name.startswith("random/") else 0)
+    def _encoder(self, task: TaskName, name: str, seed: int) -> Encoder:
+        loaded = _load(name, self._config, encoder_seed(name, seed))
+        cameras = self._config.settings(task, self._config.variation).cameras
+        return seen_by(loaded, len(cameras), still=self._config.protocol.still)
 
     def _unit(self, cell: Cell, step: int, role: str, settings: EnvSettings) -> Unit:
         protocol = self._config.protocol
@@ -266,7 +326,7 @@ class Run:
         filmed = self._config.videos and unit.role == "held_out" and cell.seed == self._config.policy_seeds[0]
         began, restarts = time.monotonic(), pool.restarts
         rollouts = Rollouts(
-            pool.simulators, cell.encoder, cell.inputs, unit.rules, self._advance, stride=cell.stride
+            pool.simulators, cell.eye, cell.inputs, unit.rules, self._advance, stride=cell.stride
         )
         episodes = rollouts.run(policy, unit.seeds, record=unit.seeds[:1] if filmed else ())
         row = EvaluationRow(
@@ -308,7 +368,7 @@ class Run:
             "encoder_fingerprint": cell.encoder.fingerprint,
             "suite": unit.settings.suite,
             "task": unit.settings.task,
-            "policy": _POLICY,
+            "policy": config.cloned.name,
             "protocol": config.protocol.name,
             "seed": cell.seed,
             "train_variation": config.variation,
@@ -338,44 +398,101 @@ class Run:
 
     def _train_missing(self, cells: Sequence[Cell]) -> None:
         """Train the policies that are not there yet, one per core, and keep all their checkpoints."""
-        # Features first: an encoder takes all cores by itself.
-        jobs = [(cell, *self._training_set(cell)) for cell in cells if not cell.trained]
-        if jobs:
-            self._say(str(cells[0].name), f"training {len(jobs)} policies")
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(lambda job: _train(*job), jobs))
+        missing = [cell for cell in cells if not cell.trained]
+        for cell in missing:  # features first: an encoder takes all cores by itself
+            self._encode(cell)
+        if missing:
+            self._say(str(cells[0].name), f"training {len(missing)} policies")
+        with ThreadPoolExecutor(cores()) as threads, contextlib.ExitStack() as stack:
+            # robomimic draws from torch's global generator all the time, so it gets a process for each.
+            alone = missing and self._config.cloned.kind == "robomimic"
+            processes = stack.enter_context(_processes()) if alone else None
+            list(threads.map(lambda cell: self._train(cell, processes), missing))
 
-    def _training_set(self, cell: Cell) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _train(self, cell: Cell, processes: ProcessPoolExecutor | None) -> None:
+        # Read here, so that no more is in memory than is trained on at once.
+        data = cell.demos.path if cell.looks else self._training_set(cell)
+        job = (cell.training, data, cell.folder, self._metadata(cell))
+        if processes is None:
+            _train(*job)
+        else:
+            processes.submit(_train, *job).result()
+
+    def _metadata(self, cell: Cell) -> dict[str, Any]:
+        """What is kept beside a policy's weights: all that another machine needs to roll it out."""
+        config = self._config
+        return {
+            "identity": cell.identity,
+            "policy": cell.training.description,
+            "action_dim": int(cell.demos.demos[0].read("actions").shape[1]),
+            "encoder": {
+                "name": cell.encoder.name,
+                "fingerprint": cell.encoder.fingerprint,
+                "pool": config.features,
+                "engine": config.inference_engine,
+                "seed": encoder_seed(cell.encoder.name, cell.seed),
+                "still": config.protocol.still,
+            },
+            "inputs": dataclasses.asdict(cell.inputs),
+            "stride": cell.stride,
+            "settings": dataclasses.asdict(config.settings(cell.name, config.variation)),
+            "rules": dataclasses.asdict(EpisodeRules(config.horizon(cell.name), config.protocol.hold)),
+            "success_rule": config.protocol.success,
+            "protocol": config.protocol.name,
+            "seed": cell.seed,
+        }
+
+    def _encode(self, cell: Cell) -> None:
+        """Put the features of its demonstrations into the cache."""
+        if cell.encoder.observation == "picture" and not cell.looks:
+            self._say(str(cell.name), cell.encoder.name, "features")
+            self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
+
+    def _training_set(self, cell: Cell) -> Demonstrations:
         features = self._features(cell)
         inputs = [
             cell.inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
             for demo, rows in zip(cell.demos.demos, features, strict=True)
         ]
         actions = [demo.read("actions") for demo in cell.demos.demos]
-        return np.concatenate(inputs), np.concatenate(actions)
+        lengths = tuple(len(rows) for rows in actions)
+        seen, done = (torch.from_numpy(np.concatenate(parts)) for parts in (inputs, actions))
+        return Demonstrations(seen, done, lengths)
 
     def _features(self, cell: Cell) -> Sequence[npt.NDArray[np.float32] | None]:
         """Features of each demonstration; None where the encoder looks at no pictures."""
         if cell.encoder.observation != "picture":
             return [None] * len(cell.demos.demos)
-        self._say(str(cell.name), cell.encoder.name, "features")
-        self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
         return [self._cache.features(cell.encoder, demo, cell.stride) for demo in cell.demos.demos]
 
 
-def _train(cell: Cell, inputs: npt.NDArray[np.float32], actions: npt.NDArray[np.float32]) -> None:
-    protocol = cell.config.protocol
+def _train(training: Training, data: Demonstrations | Path, folder: Path, metadata: dict[str, Any]) -> None:
+    """Train a policy and keep all its checkpoints."""
     began = time.monotonic()
-    for checkpoint in clone(inputs, actions, protocol.mlp, protocol.optimiser, protocol.budget, cell.seed):
-        metadata = {
-            **cell.identity,
-            "input_dim": inputs.shape[1],
-            "action_dim": actions.shape[1],
+    for checkpoint in _checkpoints(training, data):
+        result = {
             "step": checkpoint.step,
             "train_loss": checkpoint.loss,
             "train_seconds": time.monotonic() - began,
         }
-        save_policy(cell.policy_path(checkpoint.step), checkpoint.policy, metadata)
+        save_policy(policy_path(folder, checkpoint.step), checkpoint.policy, metadata | result)
+
+
+def _checkpoints(training: Training, data: Demonstrations | Path) -> Iterator[Checkpoint]:
+    if training.policy.kind == "robomimic":
+        return clone_with_robomimic(training, data)
+    assert isinstance(data, Demonstrations)
+    return clone(training, data)
+
+
+def _processes() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(cores(), context, initializer=_settle, initargs=(os.getpid(),))
+
+
+def _settle(parent: int) -> None:
+    torch.set_num_threads(1)  # policies side by side are the parallelism
+    end_with(parent)
 
 
 class _LazyPool:
@@ -408,7 +525,7 @@ def _load_cached(name: str, pool: str, device: str, engine: str, max_batch: int 
 
 
 def _load(name: str, config: RunConfig, seed: int) -> Encoder:
-    return _load_cached(name, config.pool, config.device, config.inference_engine, config.max_batch, seed)
+    return _load_cached(name, config.features, config.device, config.inference_engine, config.max_batch, seed)
 
 
 @functools.cache

@@ -60,8 +60,8 @@ _MEANS = ["last", "best", "held_out", "held_out_strict"]
 _TASKS_WEIGH = "the mean weighs tasks equally"
 _DROP_LEGEND = (
     "Success under variation none, and how much of it is lost under one change at a time, each with a 95 % "
-    "interval. Losses are paired: the same policies on the same layouts (Agresti and Min, the pairs of a seed "
-    "as one cluster). Means weigh tasks equally, then suites."
+    "interval. Losses are paired: the same policies on the same layouts (Agresti and Min, the pairs of a "
+    "seed as one cluster). Means weigh tasks equally, then suites."
 )
 _SUITES_WEIGH = "each suite's mean weighs its tasks equally, and their mean the suites"
 # Rows of one policy seed must agree on these, or they are results of different experiments.

@@ -42,8 +42,9 @@ def make_env(settings: EnvSettings) -> RobotEnv:
     suite = load_suite(settings.suite)
     if settings.task not in suite.tasks:
         raise unknown(f"{suite.name} task", settings.task, suite.tasks)
-    if settings.camera not in suite.cameras:
-        raise unknown(f"{suite.name} camera", settings.camera, suite.cameras)
+    for camera in settings.cameras:
+        if camera not in suite.cameras:
+            raise unknown(f"{suite.name} camera", camera, suite.cameras)
     if not 0 < settings.picture_size <= settings.render_size:
         raise ValueError(
             f"picture_size {settings.picture_size} must lie between 1 and render_size {settings.render_size}"

@@ -178,7 +178,7 @@ def _env_args(settings: EnvSettings) -> dict[str, Any]:
         "type": 1,  # robomimic's EnvType.ROBOSUITE_TYPE
         "env_kwargs": {
             **arguments,
-            "camera_names": [settings.camera],
+            "camera_names": list(settings.cameras),
             "camera_heights": size,
             "camera_widths": size,
         },

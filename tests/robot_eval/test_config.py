@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -13,8 +14,14 @@ from hydra.core.config_store import ConfigStore
 import robot_eval.suites
 from egorep.commands import ConfigError
 from robot_eval.config import COMMAND, RunConfig, TaskName, parse
+from robot_eval.policies import PolicyConfig
+from robot_eval.policies.attentive import AttentiveSettings
+from robot_eval.policies.mlp import MLPSettings
+from robot_eval.policies.robomimic import RobomimicSettings
 from robot_eval.suites import list_suites
 from robot_eval.variation import CHANGES
+
+POLICIES = Path(__file__).parents[2] / "configs" / "robot_eval" / "policy"
 
 # A second suite: of Meta-World's tasks, some under the same name.
 TWIN = """
@@ -61,35 +68,164 @@ def test_defaults_are_the_five_tasks_of_r3m_and_cortexbench(configure) -> None:
     assert (run.demos, run.policy_seeds, run.judges, run.render) == (25, [0, 1, 2], ["none"], "fast")
 
 
-def test_r3m_has_the_papers_numbers(configure) -> None:
-    protocol = configure("protocol=r3m").protocol
-    assert (protocol.head.hidden, protocol.head.activation, protocol.head.batch_norm) == (
-        [256, 256],
-        "tanh",
-        True,
-    )
-    assert (protocol.optimiser.lr, protocol.optimiser.batch_size) == (1e-3, 32)
-    assert (protocol.budget.unit, protocol.budget.total, protocol.budget.evaluate_every) == (
-        "steps",
-        20_000,
-        1_000,
-    )
-    assert (protocol.episodes, len(protocol.seeds), protocol.success) == (50, 3, "last")
-    assert (protocol.render_size, protocol.picture_size, protocol.frames) == (256, 224, 1)
-    assert (protocol.demos, protocol.demo_noise, protocol.hold) == (25, 0.0, 0)
+# Every number of the papers' protocols, as their codes and configs have them.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "r3m": {
+        "demos": 25,
+        "pictures": (256, 224),
+        "frames": (1, False),
+        "proprio": True,
+        "policy": ("mlp", "features", MLPSettings([256, 256], "tanh", batch_norm=True)),
+        "optimiser": (1e-3, 32, "constant"),
+        "budget": ("steps", 20_000, 1_000),
+        "seeds": 3,
+        "episodes": 50,
+        "success": "last",
+        "horizon": "suite",
+        "cameras": {},
+    },
+    "cortexbench": {
+        "demos": 25,
+        "pictures": (256, 224),
+        "frames": (3, False),
+        "proprio": True,
+        "policy": ("mlp", "features", MLPSettings([256, 256, 256], "relu", batch_norm=True)),
+        "optimiser": (1e-3, 256, "constant"),
+        "budget": ("epochs", 100, 5),
+        "seeds": [100, 200, 300],
+        "episodes": 25,
+        "success": "any",
+        "horizon": "suite",
+        "cameras": {},
+    },
+    "mpi": {
+        "demos": 25,
+        "pictures": (256, 224),
+        "frames": (1, True),
+        "proprio": True,
+        "policy": ("attentive", "tokens", AttentiveSettings(256, 8, [], "relu")),
+        "optimiser": (1e-3, 32, "constant"),
+        "budget": ("steps", 20_000, 1_000),
+        "seeds": 3,
+        "episodes": 50,
+        "success": "last",
+        "horizon": "suite",
+        "cameras": {"franka_kitchen": "left"},
+    },
+    "voltron": {
+        "demos": 10,
+        "pictures": (256, 224),
+        "frames": (1, True),
+        "proprio": True,
+        "policy": ("attentive", "tokens", AttentiveSettings(256, 8, [256, 256], "relu")),
+        "optimiser": (1e-3, 32, "constant"),
+        "budget": ("steps", 20_000, 1_000),
+        "seeds": 3,
+        "episodes": 50,
+        "success": "last",
+        "horizon": "suite",
+        "cameras": {},
+    },
+    "robomimic": {
+        "demos": 200,
+        "pictures": (84, 84),
+        "frames": (1, False),
+        "proprio": True,
+        "policy": (
+            "robomimic",
+            "pictures",
+            RobomimicSettings(
+                algo={
+                    "actor_layer_dims": [],
+                    "rnn": {"enabled": True, "horizon": 10, "hidden_dim": 1000, "num_layers": 2},
+                    "gmm": {"enabled": True, "num_modes": 5},
+                },
+                seq_length=10,
+                frame_stack=1,
+                crop=76,
+                feature_dimension=64,
+            ),
+        ),
+        "optimiser": (1e-4, 16, "constant"),
+        "budget": ("steps", 600 * 500, 20 * 500),
+        "seeds": 3,
+        "episodes": 50,
+        "success": "any",
+        "horizon": "suite",
+        "cameras": {"robosuite": "agentview+robot0_eye_in_hand"},
+    },
+}
 
 
-def test_cortexbench_has_the_papers_numbers(configure) -> None:
-    run = configure("protocol=cortexbench")
-    protocol = run.protocol
-    assert (protocol.head.hidden, protocol.head.activation, protocol.head.batch_norm) == (
-        [256, 256, 256],
-        "relu",
-        True,
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_protocols_have_the_papers_numbers(configure, name: str) -> None:
+    suite = {"robomimic": "robosuite", "mpi": "franka_kitchen", "voltron": "franka_kitchen"}.get(
+        name, "metaworld"
     )
-    assert protocol.optimiser.batch_size == 256
-    assert (protocol.budget.unit, protocol.budget.total, protocol.budget.evaluate_every) == ("epochs", 100, 5)
-    assert (protocol.episodes, run.policy_seeds, protocol.frames) == (25, [100, 200, 300], 3)
+    run, wanted = configure(f"protocol={name}", f"suite={suite}"), PUBLISHED[name]
+    protocol, policy = run.protocol, run.cloned
+    assert (protocol.name, run.demos, protocol.demo_noise) == (name, wanted["demos"], 0.0)
+    assert (protocol.render_size, protocol.picture_size) == wanted["pictures"]
+    assert (protocol.frames, protocol.still) == wanted["frames"]
+    assert protocol.proprio is wanted["proprio"]
+    assert (policy.kind, policy.sees, policy.settings) == wanted["policy"]
+    optimiser, budget = protocol.optimiser, protocol.budget
+    assert (optimiser.lr, optimiser.batch_size, optimiser.schedule) == wanted["optimiser"]
+    assert (budget.unit, budget.total, budget.evaluate_every) == wanted["budget"]
+    assert (wanted["seeds"] == run.policy_seeds) or (wanted["seeds"] == len(run.policy_seeds))
+    assert (protocol.episodes, protocol.success, protocol.horizon) == (
+        wanted["episodes"],
+        wanted["success"],
+        wanted["horizon"],
+    )
+    assert protocol.cameras == wanted["cameras"]
+    assert protocol.hold == (1 if name == "robomimic" else 0)
+
+
+def test_our_protocol_varies_what_is_seen(configure) -> None:
+    run = configure("protocol=egorep", "variation=train")
+    assert run.judges == ["train", "unseen"]
+    assert run.protocol.budget.total == 20_000
+    assert len(run.policy_seeds) >= 3
+    assert run.protocol.held_out_episodes == 50
+
+
+def test_cameras_are_the_suites_unless_protocol_or_user_says(configure) -> None:
+    def camera(*overrides: str) -> str:
+        run = configure("suite=robosuite", "protocol.picture_size=64", *overrides)
+        return run.settings(run.chosen[0], "none").camera
+
+    assert camera() == "agentview"
+    assert camera("protocol=robomimic") == "agentview+robot0_eye_in_hand"
+    assert camera("protocol=robomimic", "camera=frontview") == "frontview"
+    assert camera("camera=frontview+birdview") == "frontview+birdview"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["policy=attentive", "policy.heads=7"], ["width", "256", "7"]),
+        (["policy=attentive", "protocol=cortexbench"], ["protocol.frames=3", "tokens", "protocol.frames=1"]),
+        (["policy=diffusion", "policy.horizon=15"], ["horizon 15", "multiple of 2"]),
+        (["policy=diffusion", "policy.executed=16"], ["executed 16", "horizon 16 - observed 2 + 1"]),
+        (["policy=diffusion", "policy.widths=[100]"], ["widths", "multiples of 8"]),
+        (["policy=diffusion", "policy.ema=1.0"], ["ema"]),
+        (["policy=bc_transformer", "policy.frame_stack=5"], ["frame_stack=5", "context_length"]),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused(configure, overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        configure(*overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("*.yaml")))
+def test_every_policy_is_a_config_of_its_own_name(configure, name: str) -> None:
+    run = configure(f"policy={name}")
+    assert run.cloned.name == name
+    assert PolicyConfig.read(run.cloned.to_dict()) == run.cloned
+    assert run.features == ("patches" if run.cloned.sees == "tokens" else "cls")
 
 
 def test_policies_trained_under_variation_are_judged_under_train_and_unseen(configure) -> None:
@@ -131,6 +267,7 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("tasks=[hammer-v3,metaworld/hammer-v3]", ["tasks", "distinct"]),
         ("tasks=[metaworl/hammer-v3]", ["'metaworl/hammer-v3'", "'metaworld/hammer-v3'"]),
         ("camera=corner22", ["corner22", "corner2"]),
+        ("camera=corner+corner22", ["corner22", "corner2"]),
         ("render=quick", ["render", "fast", "paper"]),
         ("variation=unsen", ["variation", "unseen"]),
         ("variation=unseen", ["judge=[unseen]"]),
@@ -148,7 +285,12 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("protocol.horizon=1.5", ["1.5", "horizon"]),
         ("protocol.budget.evaluate_every=7", ["multiple"]),
         ("protocol.picture_size=300", ["picture_size", "224"]),
-        ("protocol.head.activation=rellu", ["rellu", "relu"]),
+        ("policy=difusion", ["policy", "difusion", "diffusion"]),
+        ("policy.activation=rellu", ["rellu", "relu"]),
+        ("policy.activaton=relu", ["policy.activaton", "policy.activation"]),
+        ("policy.hidden=[0]", ["hidden", "at least 1"]),
+        ("policy.kind=mpl", ["policy.kind", "mpl", "mlp"]),
+        ("policy.sees=tokens", ["policy.sees of r3m", "tokens", "features"]),
         ("protocol.success=lst", ["lst", "last"]),
         ("suite=metaworl", ["metaworl", "metaworld"]),
         ("suite=[metaworld,metaworl]", ["metaworl", "metaworld"]),

@@ -16,14 +16,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from egorep import load_encoder
 from egorep.cache import frames_fingerprint
-from robot_eval.cloning import Budget, Optimiser, clone
+from robot_eval.cloning import Optimiser, Training, clone
 from robot_eval.demos import FIRST_SEED, DemoSet, read_demos
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
-from robot_eval.policies.mlp import MLPConfig
+from robot_eval.policies import PolicyConfig
+from robot_eval.policies.base import Demonstrations, InputShape
+from robot_eval.policies.mlp import MLPSettings
 from robot_eval.published import published_demos
 from robot_eval.simulators import Simulator, SimulatorCrashError
 from robot_eval.suites import make_env
@@ -194,12 +197,12 @@ def test_a_policy_learns_from_it(demos: DemoSet) -> None:
         for demo in demos.demos
     ]
     x, y = np.concatenate(rows), np.concatenate([demo.read("actions") for demo in demos.demos])
+    data = Demonstrations(torch.from_numpy(x), torch.from_numpy(y), tuple(map(len, rows)))
+    head = PolicyConfig("head", "mlp", "features", MLPSettings([32], "tanh", batch_norm=True))
     points = list(
-        clone(
-            x, y, MLPConfig((32,), "tanh", True), Optimiser(1e-3, 6, "constant"), Budget("steps", 60, 30), 0
-        )
+        clone(Training(head, InputShape((), x.shape[1]), Optimiser(1e-3, 6, "constant"), [30, 60], 0), data)
     )
-    assert points[-1].policy.act(x).shape == y.shape
+    assert points[-1].policy.act(x, [None] * len(x)).shape == y.shape
     assert points[-1].loss < points[0].loss
 
 

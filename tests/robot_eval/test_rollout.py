@@ -31,7 +31,10 @@ class Expert:
         self._before = before
         self._policy = ENV_POLICY_MAP[SETTINGS.task]()
 
-    def act(self, inputs: np.ndarray) -> np.ndarray:
+    def begin(self, seed: int) -> None:
+        return None
+
+    def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
         self.steps += 1
         self._before(self.steps)
         rows = [self._policy.get_action(row.astype(np.float64)) for row in inputs]
@@ -44,7 +47,10 @@ class Looking:
     def __init__(self) -> None:
         self.widths: set[int] = set()
 
-    def act(self, inputs: np.ndarray) -> np.ndarray:
+    def begin(self, seed: int) -> None:
+        return None
+
+    def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
         self.widths.add(inputs.shape[1])
         return np.sin(37.0 * inputs[:, :4])
 
@@ -116,9 +122,12 @@ def test_an_encoder_of_clips_sees_the_past_of_its_own_episode(pool: Sequence[Sim
             super().__init__()
             self.seen: list[np.ndarray] = []
 
-        def act(self, inputs: np.ndarray) -> np.ndarray:
+        def begin(self, seed: int) -> None:
+            return None
+
+        def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
             self.seen.append(inputs[:, :8].copy())
-            return super().act(inputs)
+            return super().act(inputs, memories)
 
     encoder, inputs, rules = quarters(num_frames=3), PolicyInputs("picture"), EpisodeRules(9, 0)
     alone, actors = Watching(), [Looking(), Looking()]
@@ -179,8 +188,11 @@ def test_the_horizon_and_holding_end_episodes(
 
 def test_a_success_that_is_lost_counts_at_some_step_only(pool: Sequence[Simulator]) -> None:
     class LetsGo(Expert):
-        def act(self, inputs: np.ndarray) -> np.ndarray:
-            actions = super().act(inputs)
+        def begin(self, seed: int) -> None:
+            return None
+
+        def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
+            actions = super().act(inputs, memories)
             return actions if self.steps < 75 else np.full_like(actions, (0, -1, 1, 0))
 
     (result,) = Rollouts(pool, BLIND, STATE, EpisodeRules(140, 0)).run(LetsGo(), SEEDS[:1])
@@ -256,7 +268,10 @@ def test_an_observation_that_is_not_finite_is_an_error(part: str, inputs: Policy
 
 def test_an_action_that_is_not_finite_is_an_error(pool: Sequence[Simulator]) -> None:
     class Lost:
-        def act(self, inputs: np.ndarray) -> np.ndarray:
+        def begin(self, seed: int) -> None:
+            return None
+
+        def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
             return np.full((len(inputs), 4), np.nan, np.float32)
 
     with pytest.raises(RuntimeError, match="finite action"):

@@ -73,7 +73,7 @@ _FREE = (
 
 @dataclass
 class Recipe:
-    """How one stage of a model is trained; the keys of the same names in `TrainConfig` read it."""
+    """How one stage of a model is trained; keys of the same names in `TrainConfig` and its groups read it."""
 
     batch: int
     learning_rate: float
@@ -82,6 +82,11 @@ class Recipe:
     schedule: str
     patch_dropout: float
     together: int
+    weight_decay: float
+    ema: float | None
+    jitter: float
+    boxes: float
+    tracks: float
 
 
 @dataclass

@@ -59,7 +59,7 @@ def test_the_checkpoint_decides_the_variant(slow: Path, slow_fast: Path, clips: 
 def test_pools(slow_fast: Path, clips: np.ndarray) -> None:
     pools = {
         pool: load_encoder("egovideo_tiny", checkpoint=slow_fast, pool=pool)
-        for pool in ("cls", "mean", "joint")
+        for pool in ("cls", "mean", "joint", "patches")
     }
     backbone = pools["cls"].backbone
     assert isinstance(backbone, EgoVideoBackbone)
@@ -68,6 +68,8 @@ def test_pools(slow_fast: Path, clips: np.ndarray) -> None:
     assert video.fast is not None
     both = torch.cat([video.slow.classes, video.fast.classes], -1)
     assert torch.allclose(pools["cls"](clips), both, atol=1e-5)
+    newest = pools["cls"].tokens(clips)[:, -1].flatten(1)
+    assert torch.equal(pools["patches"](clips), newest), "of the last time step"
     assert torch.allclose(pools["mean"](clips), video.fast.patches.mean((1, 2)), atol=1e-5)
     assert torch.allclose(pools["joint"](clips), video.joint, atol=1e-5)
     assert len({encoder.fingerprint for encoder in pools.values()}) == 3
@@ -117,7 +119,7 @@ def test_encoders_without_text(clips: np.ndarray) -> None:
         load_encoder("state").text(["a cat"])
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "joint"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "joint", "patches"])
 def test_openvino_gives_the_same_features(pool: str, slow_fast: Path, clips: np.ndarray) -> None:
     pytest.importorskip("openvino")
     plain = load_encoder("egovideo_tiny", checkpoint=slow_fast, pool=pool)

@@ -104,6 +104,9 @@ def test_pools(pictures: np.ndarray) -> None:
         mean = load_encoder(name, pool="mean")
         assert torch.allclose(mean(pictures), mean.tokens(pictures).mean((1, 2, 3)), atol=1e-6)
     assert colours()(pictures).sub(colours(pool="mean")(pictures)).sub(1).abs().max() < 1e-5
+    patches = colours(pool="patches")
+    assert torch.equal(patches(pictures), colours().tokens(pictures).flatten(1))
+    assert (patches.grid, patches.dim) == ((2, 2, 3), 12)
     with pytest.raises(ValueError, match="unknown pool 'meen'; did you mean 'mean'"):
         colours(pool="meen")
 

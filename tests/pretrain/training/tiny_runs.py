@@ -24,6 +24,11 @@ TINY = {
     "batch": "8",
     "epochs": "3",
     "warmup": "0",
+    "losses.boxes": "0",
+    "losses.tracks": "0",
+    "augmentation.jitter": "0",
+    "weight_decay": "0.01",
+    "ema": "null",
     "workers": "0",
     "device": "cpu",
 }

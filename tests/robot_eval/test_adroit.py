@@ -193,7 +193,7 @@ def test_a_pen_that_turns_past_the_target_is_not_strictly_done(open_adroit: Open
 def test_pictures_are_upright(open_adroit: Open, task: str) -> None:
     env = open_adroit(task)
     env.reset(seed=1)
-    right, up, back = env._data.cam_xmat[env._camera_id].reshape(3, 3).T
+    right, up, back = env._data.cam_xmat[env._camera_ids[0]].reshape(3, 3).T
     assert up[2] > 0.5
     assert np.allclose(np.cross(right, up), back)
     # Painted green, the palm is seen where the camera's geometry puts it.
@@ -203,8 +203,8 @@ def test_pictures_are_upright(open_adroit: Open, task: str) -> None:
     env._model.geom_rgba[geoms] = (0, 1, 0, 1)
     rows, columns = np.nonzero(np.abs(env.render().astype(int) - picture).sum(-1) > 30)
     assert len(rows) >= 3
-    offset = env._data.xpos[palm] - env._data.cam_xpos[env._camera_id]
-    scale = np.tan(np.deg2rad(env._model.cam_fovy[env._camera_id]) / 2) * -(offset @ back)
+    offset = env._data.xpos[palm] - env._data.cam_xpos[env._camera_ids[0]]
+    scale = np.tan(np.deg2rad(env._model.cam_fovy[env._camera_ids[0]]) / 2) * -(offset @ back)
     expected = (-(offset @ up) / scale, (offset @ right) / scale)
     seen = (2 * rows.mean() / 63 - 1, 2 * columns.mean() / 63 - 1)
     assert np.allclose(seen, expected, atol=0.15), (seen, expected)

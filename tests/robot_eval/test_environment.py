@@ -36,7 +36,7 @@ def test_pictures_are_centre_crops(open_env: Open, env: RobotEnv) -> None:
 
 def test_a_picture_before_the_first_reset_is_upright(open_env: Open) -> None:
     fresh = open_env()
-    up = fresh._data.cam_xmat[fresh._camera_id].reshape(3, 3)[:, 1]
+    up = fresh._data.cam_xmat[fresh._camera_ids[0]].reshape(3, 3)[:, 1]
     assert up[2] > 0.5
 
 

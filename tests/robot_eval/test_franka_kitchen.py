@@ -63,7 +63,7 @@ def perform(env: RobotEnv, seed: int, noise: float, hold: int) -> tuple[bool, bo
 
 def project(env: RobotEnv, point: np.ndarray) -> tuple[float, float]:
     """Row and column, in halves of the picture: (0, 0) is its centre, row 1 its lower edge."""
-    camera = env._camera_id
+    camera = env._camera_ids[0]
     right, up, back = env._data.cam_xmat[camera].reshape(3, 3).T
     offset = point - env._data.cam_xpos[camera]
     scale = np.tan(np.deg2rad(env._model.cam_fovy[camera]) / 2) * -(offset @ back)

@@ -99,7 +99,7 @@ def test_doing_nothing_does_not_succeed(open_env: Open) -> None:
 
 def project(env: RobotEnv, point: np.ndarray) -> tuple[float, float]:
     """Row and column, in halves of the picture: (0, 0) is its centre, row 1 its lower edge."""
-    camera = env._camera_id
+    camera = env._camera_ids[0]
     right, up, back = env._data.cam_xmat[camera].reshape(3, 3).T
     offset = point - env._data.cam_xpos[camera]
     scale = np.tan(np.deg2rad(env._model.cam_fovy[camera]) / 2) * -(offset @ back)
@@ -115,7 +115,7 @@ def test_corner2_is_upright_and_not_mirrored(open_env: Open) -> None:
     higher = project(env, hand + np.array([0, 0, 0.2]))
     assert higher[0] < row - 0.05, "what is higher in the world is higher in the picture"
     assert abs(higher[1] - column) < 0.1
-    right, up, back = env._data.cam_xmat[env._camera_id].reshape(3, 3).T
+    right, up, back = env._data.cam_xmat[env._camera_ids[0]].reshape(3, 3).T
     assert np.allclose(np.cross(right, up), back)
     # The picture agrees with the projection: painted green, a link of the arm is seen where it should be.
     picture = env.render()

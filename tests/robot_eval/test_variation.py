@@ -115,7 +115,7 @@ def test_without_variation_the_model_is_left_alone(envs: dict[str, RobotEnv]) ->
 def test_what_changes_lies_within_the_ranges(envs: dict[str, RobotEnv]) -> None:
     centre = np.array(_PARTS.look_at)
     plain = envs["none"]._model
-    camera = envs["none"]._camera_id
+    camera = envs["none"]._camera_ids[0]
     offset = plain.cam_pos[camera] - centre
     for kind in VARYING:
         ranges = RANGES[kind]
@@ -216,7 +216,7 @@ def test_a_change_is_drawn_from_the_unseen_ranges(envs: dict[str, RobotEnv]) -> 
         assert unseen.count[0] <= len(decor) <= unseen.count[1]
         assert {solid.shape for solid in decor} <= set(unseen.shapes)
     plain, moved = envs["none"], envs["camera"]
-    offsets = [each._model.cam_pos[each._camera_id] - np.array(_PARTS.look_at) for each in (plain, moved)]
+    offsets = [each._model.cam_pos[each._camera_ids[0]] - np.array(_PARTS.look_at) for each in (plain, moved)]
     change = abs(np.linalg.norm(offsets[1]) / np.linalg.norm(offsets[0]) - 1)
     assert unseen.distance[0] <= change <= unseen.distance[1]
 

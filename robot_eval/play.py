@@ -198,7 +198,8 @@ def _encoder(config: PlayConfig, policy: Trained) -> Encoder:
     return encoder
 
 
-def _check(config: PlayConfig) -> None:
+def check(config: PlayConfig) -> None:
+    """Raise a ValueError where a setting cannot be."""
     if config.episodes < 1 or config.num_envs < 1 or config.first_episode < 0:
         raise ValueError("episodes and num_envs must be at least 1, first_episode at least 0")
     if config.variation is not None and config.variation not in VARIATIONS:
@@ -212,7 +213,7 @@ def _check(config: PlayConfig) -> None:
 def _job(config: DictConfig) -> None:
     settings = typed(config, PlayConfig)
     try:
-        _check(settings)
+        check(settings)
         policy = choose(trained_policies(Path(settings.run)), settings)
         step = checkpoint_of(policy, settings.checkpoint, Path(settings.run))
         episodes, environment = play(settings, policy, step)

@@ -91,8 +91,10 @@ class EgoVideo(
             return VideoFeatures(
                 functional.normalize(slow.classes @ self.image_projection, dim=-1), slow, None
             )
-        slow = self.visual(clips[:, middle_frames(clips.shape[1], self.config.slow_frames)], "slow")
-        fast = self.visual(clips, "fast", freeze_backbone=co_training)
+        patches = self.visual.patches(clips)
+        middles = middle_frames(clips.shape[1], self.config.slow_frames)
+        slow = self.visual.encode(patches[:, middles], "slow")
+        fast = self.visual.encode(patches, "fast", freeze_backbone=co_training)
         both = torch.cat([slow.classes @ self.image_projection, fast.classes @ self.image_projection], dim=-1)
         return VideoFeatures(functional.normalize(both @ self.slowfast_projection, dim=-1), slow, fast)
 

@@ -104,9 +104,23 @@ class VisionTower(nn.Module):
             freeze_backbone: only the adapters learn from this pass. Gradients still flow through the frozen
                 blocks, to the adapters of earlier ones.
         """
+        return self.encode(self.patches(clips), pathway, freeze_backbone=freeze_backbone)
+
+    def patches(self, clips: torch.Tensor) -> torch.Tensor:
+        """(B, T, 3, S, S) normalised pixels to (B, T, P, C): what each patch of each frame shows by itself.
+
+        Both pathways see the same, so it is computed once for both.
+        """
+        tokens: torch.Tensor = self.patch_embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        return tokens
+
+    def encode(
+        self, patches: torch.Tensor, pathway: Pathway = "slow", *, freeze_backbone: bool = False
+    ) -> VisionFeatures:
+        """Encode what `patches` gave, (B, T, P, C); otherwise as `forward`."""
         frozen = self.backbone_parameters() if freeze_backbone else []
         with without_gradient(frozen):
-            tokens, grid, places = self._embed(clips)
+            tokens, grid, places = self._embed(patches.detach() if freeze_backbone else patches)
         for index in range(len(self.blocks)):
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(
@@ -118,12 +132,11 @@ class VisionTower(nn.Module):
             tokens = self.norm_post(tokens)
         return VisionFeatures(tokens[:, 0], tokens[:, 1:].unflatten(1, (grid[0], -1)), places)
 
-    def _embed(self, clips: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int], torch.Tensor]:
-        batch, time = clips.shape[:2]
-        patches = self.patch_embed(clips.flatten(0, 1)).unflatten(0, (batch, time))  # (B, T, P, C)
+    def _embed(self, patches: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int], torch.Tensor]:
+        batch, time = patches.shape[:2]
         patches = patches + self.position[1:] + self._time_table(time)[:, None]
         grid = (time, self.grid, self.grid)
-        places = torch.arange(self.grid**2, device=clips.device).expand(batch, -1)
+        places = torch.arange(self.grid**2, device=patches.device).expand(batch, -1)
         if self.training and self.patch_dropout:
             places = _kept_places(places, self.patch_dropout)
             patches = patches.gather(2, places[:, None, :, None].expand(-1, time, -1, patches.shape[-1]))

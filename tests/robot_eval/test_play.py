@@ -11,7 +11,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 
+from egorep.commands import typed
+from robot_eval.play import COMMAND, PlayConfig, check, checkpoint_of, choose, trained_policies
 from robot_eval.results import read_results
 
 SETTINGS = [
@@ -58,17 +61,28 @@ def python(*arguments: str, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=600, check=False
     )
-    assert (done.returncode != 0) == fails, done.stderr[-3000:]
+    assert (done.returncode == 2) == fails, done.stderr[-3000:]
     return done.stderr if fails else done.stdout
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demonstrations and features of all runs; no run's folder refers to it."""
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest.fixture(scope="module", params=POLICIES)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run, and nothing else: its demonstrations and features are gone."""
+def run(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run, moved to another place."""
     folder = tmp_path_factory.mktemp(request.param)
-    python("robot_eval", *SETTINGS, *POLICIES[request.param], f"out={folder}/out", f"data={folder}/data")
-    shutil.rmtree(folder / "data")
-    return shutil.move(folder / "out", folder / "elsewhere")
+    python("robot_eval", *SETTINGS, *POLICIES[request.param], f"out={folder}/out", f"data={data}")
+    return Path(shutil.move(folder / "out", folder / "elsewhere"))
+
+
+def config(run: Path, **changes: object) -> PlayConfig:
+    with initialize_config_module(COMMAND.module, version_base="1.3"):
+        words = {"run": run, "task": "button-press-v3", **changes}
+        return typed(compose(COMMAND.config, [f"{key}={value}" for key, value in words.items()]), PlayConfig)
 
 
 def film(path: Path) -> np.ndarray:
@@ -81,58 +95,64 @@ def test_the_runs_own_episodes_are_played_again(run: Path, tmp_path: Path) -> No
     rows = rows[(rows["role"] == "held_out") & (rows["seed"] == 4)]
     for row in rows.to_dict("records"):
         words = [f"run={run}", "task=button-press-v3", f"encoder={row['encoder']}", f"video={tmp_path}/a.mp4"]
-        said = python("robot_eval.play", *words, f"first_episode={row['episode_seeds'][0]}")
-        [(won, steps)] = re.findall(r"episode 5004000: (success|failure) after (\d+) steps", said)
+        told = python("robot_eval.play", *words, f"first_episode={row['episode_seeds'][0]}")
+        [(won, steps)] = re.findall(r"episode 5004000: (success|failure) after (\d+) steps", told)
         assert won == ("success" if row["success_last"][0] else "failure")
         assert int(steps) == row["episode_steps"][0]
-        assert f"step {row['checkpoint']}\n" in said
+        assert f"step {row['checkpoint']}\n" in told
         ours, theirs = film(tmp_path / "a.mp4").astype(int), film(run / row["video"]).astype(int)
         assert ours.shape == theirs.shape
         # Compressed at other rates; another episode's are 10 and more apart.
         assert np.abs(ours - theirs).mean() < 1
 
 
+@pytest.mark.parametrize("run", ["tokens"], indirect=True)
 def test_a_video_shows_every_step_of_every_episode(run: Path, tmp_path: Path) -> None:
-    words = [
-        f"run={run}",
-        "task=metaworld/button-press-v3",
-        "checkpoint=last",
-        "encoder=random/timm/test_vit",
-    ]
-    if "random/timm/test_vit" not in set(read_results(run)["encoder"]):
-        words[-1] = "encoder=state"
-    said = python("robot_eval.play", *words, "variation=unseen", f"video={tmp_path}/deep/out.mp4")
-    [steps] = map(int, re.findall(r"after (\d+) steps", said))
+    words = [f"run={run}", "task=metaworld/button-press-v3", "checkpoint=last"]
+    told = python("robot_eval.play", *words, "variation=unseen", f"video={tmp_path}/deep/out.mp4")
+    [steps] = map(int, re.findall(r"after (\d+) steps", told))
     assert film(tmp_path / "deep" / "out.mp4").shape == (steps + 1, 64, 64, 3)
-    assert f"video: {tmp_path}/deep/out.mp4" in said
+    assert f"video: {tmp_path}/deep/out.mp4" in told
 
 
 @pytest.mark.parametrize("run", ["diffusion"], indirect=True)
 @pytest.mark.parametrize(
-    ("words", "errors"),
+    ("changes", "errors"),
     [
-        (["task=hammer-v3"], ["hammer-v3", "metaworld/button-press-v3"]),
-        (["task=button-press-v3"], ["encoder must say which", "random/timm/test_vit", "state"]),
-        (["task=button-press-v3", "encoder=stat"], ["'stat'", "'state'"]),
-        (["task=button-press-v3", "encoder=state", "seed=3"], ["seed=3", "[4, 5]"]),
-        (
-            ["task=button-press-v3", "encoder=state", "checkpoint=7"],
-            ["checkpoint=7", "best, last", "[10, 20]"],
-        ),
-        (["task=button-press-v3", "encoder=state", "video=out.avi"], [".mp4"]),
-        (["task=button-press-v3", "encoder=state", "variation=unsen"], ["unsen", "unseen"]),
-        (["task=button-press-v3", "encoder=state", "episodes=0"], ["episodes"]),
+        ({"task": "hammer-v3"}, ["hammer-v3", "metaworld/button-press-v3"]),
+        ({}, ["encoder must say which", "random/timm/test_vit", "state"]),
+        ({"encoder": "stat"}, ["'stat'", "'state'"]),
+        ({"encoder": "state", "seed": 3}, ["seed=3", "[4, 5]"]),
+        ({"encoder": "state", "checkpoint": 7}, ["checkpoint=7", "best, last", "[10, 20]"]),
+        ({"encoder": "state", "video": "out.avi"}, [".mp4"]),
+        ({"encoder": "state", "variation": "unsen"}, ["unsen", "unseen"]),
+        ({"encoder": "state", "episodes": 0}, ["episodes"]),
     ],
 )
-def test_what_cannot_be_played_ends_in_one_line(run: Path, words: list[str], errors: list[str]) -> None:
-    [line] = python("robot_eval.play", f"run={run}", *words, fails=True).strip().splitlines()
+def test_what_cannot_be_played_is_refused(run: Path, changes: dict[str, object], errors: list[str]) -> None:
+    wanted = config(run, **changes)
+
+    def find() -> int:
+        check(wanted)
+        return checkpoint_of(choose(trained_policies(run), wanted), wanted.checkpoint, run)
+
+    with pytest.raises(ValueError, match=re.escape(errors[0])) as error:
+        find()
     for word in errors:
-        assert word in line
+        assert word in str(error.value)
 
 
-def test_a_folder_without_policies_is_refused(tmp_path: Path) -> None:
-    said = python("robot_eval.play", f"run={tmp_path}", "task=hammer-v3", fails=True)
-    assert "holds no policy that can be played" in said
+@pytest.mark.parametrize("run", ["diffusion"], indirect=True)
+def test_the_lowest_seed_is_played_and_a_checkpoint_can_be_chosen(run: Path) -> None:
+    policy = choose(trained_policies(run), config(run, encoder="state"))
+    assert (policy.metadata["seed"], policy.steps) == (4, (10, 20))
+    assert [checkpoint_of(policy, asked, run) for asked in ("last", 10)] == [20, 10]
+    assert choose(trained_policies(run), config(run, encoder="state", seed=5)).metadata["seed"] == 5
+
+
+def test_a_folder_without_policies_is_refused_in_one_line(tmp_path: Path) -> None:
+    [line] = python("robot_eval.play", f"run={tmp_path}", "task=hammer-v3", fails=True).splitlines()
+    assert "holds no policy that can be played" in line
 
 
 @pytest.mark.parametrize("run", ["tokens"], indirect=True)
@@ -141,5 +161,5 @@ def test_another_encoder_is_refused(run: Path, tmp_path: Path) -> None:
     for path in copy.glob("policies/*/*.safetensors"):
         content = path.read_bytes()
         path.write_bytes(content.replace(b'\\"seed\\": 4', b'\\"seed\\": 3'))
-    said = python("robot_eval.play", f"run={copy}", "task=button-press-v3", "checkpoint=last", fails=True)
-    assert "is not the one that the policy was trained on" in said
+    told = python("robot_eval.play", f"run={copy}", "task=button-press-v3", "checkpoint=last", fails=True)
+    assert "is not the one that the policy was trained on" in told

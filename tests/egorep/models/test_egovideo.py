@@ -28,12 +28,14 @@ def test_the_slow_pathway_sees_the_middles_of_what_the_fast_one_sees(
     make_model: Make, clips: torch.Tensor
 ) -> None:
     """Trap 3: both pathways take the same frames, prepared in the same way."""
-    model, seen = make_model(), []
+    model, seen = make_model().eval(), []
     model.visual.patch_embed.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
-    model.encode_video(clips)
-    slow, fast = seen
-    assert torch.equal(fast, clips.flatten(0, 1))
-    assert torch.equal(slow, clips[:, [1, 4]].flatten(0, 1))
+    video = model.encode_video(clips)
+    [prepared] = seen
+    assert torch.equal(prepared, clips.flatten(0, 1)), "once for both"
+    assert video.fast is not None
+    assert torch.allclose(video.slow.patches, model.visual(clips[:, [1, 4]], "slow").patches, atol=1e-6)
+    assert torch.allclose(video.fast.patches, model.visual(clips, "fast").patches, atol=1e-6)
 
 
 def test_fusion_is_slow_first(make_model: Make, clips: torch.Tensor) -> None:

@@ -2,8 +2,8 @@
 
 All take the same clips through the same slow-fast model and the same loss. Co-training stops the weights'
 gradients of the fast pathway's backbone, but not the gradient's way through it to the adapters, so by itself
-it saves little; the recipes of tiny and small also leave out half of the patches (`half the patches`). End to
-end, all weights learn through both pathways (`all`), or through the 16 frames alone (`fast only`).
+it saves little; the recipes of tiny and small also leave out patches (`its recipe`). End to end, all weights
+learn through both pathways (`all`), or through the 16 frames alone (`fast only`).
 
     python benchmarks/pretraining.py [model] [clips]
 """
@@ -15,8 +15,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
@@ -46,6 +48,8 @@ def main() -> None:
     model.logit_scale.requires_grad_(False)
     adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-5)
     side = model.config.vision.image_size
+    settings = Path(__file__).parents[1] / "configs" / "pretrain" / "model" / f"{size}.yaml"
+    left_out = OmegaConf.load(settings).recipes.cotrain.patch_dropout
     pixels = torch.randn(clips, FAST_FRAMES, 3, side, side)
     ids = tokenize(["C opens the drawer with the left hand"] * clips, model.config.text.context_length)
 
@@ -53,8 +57,8 @@ def main() -> None:
         features = model.visual(pixels, "fast").classes @ model.image_projection
         return torch.nn.functional.normalize(features, dim=-1)
 
-    def half_the_patches() -> torch.Tensor:
-        model.visual.patch_dropout = 0.5
+    def recipe() -> torch.Tensor:
+        model.visual.patch_dropout = left_out
         joint = model.encode_video(pixels, co_training=True).joint
         model.visual.patch_dropout = 0.0
         return joint
@@ -63,7 +67,7 @@ def main() -> None:
         "co-training": lambda: model.encode_video(pixels, co_training=True).joint,
         "fast only": fast_only,
         "all": lambda: model.encode_video(pixels).joint,
-        "half the patches": half_the_patches,
+        "its recipe": recipe,
         "slow only": lambda: torch.nn.functional.normalize(
             model.visual(pixels[:, 2::4], "slow").classes @ model.image_projection, dim=-1
         ),

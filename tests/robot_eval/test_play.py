@@ -102,8 +102,9 @@ def test_the_runs_own_episodes_are_played_again(run: Path, tmp_path: Path) -> No
         assert f"step {row['checkpoint']}\n" in told
         ours, theirs = film(tmp_path / "a.mp4").astype(int), film(run / row["video"]).astype(int)
         assert ours.shape == theirs.shape
-        # Compressed at other rates; another episode's are 10 and more apart.
-        assert np.abs(ours - theirs).mean() < 1
+        # Compressed for other speeds, they differ all along; another episode's drift apart by 3 and more.
+        apart = np.abs(ours - theirs).mean((1, 2, 3))
+        assert abs(apart[-5:].mean() - apart[:5].mean()) < 1
 
 
 @pytest.mark.parametrize("run", ["tokens"], indirect=True)

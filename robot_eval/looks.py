@@ -126,6 +126,8 @@ def default_settings(suite: str) -> list[EnvSettings]:
         protocols = GlobalHydra.instance().config_loader().get_group_options("protocol")
         overrides = [[f"suite={suite}", f"protocol={protocol}"] for protocol in protocols]
         runs = [typed(compose(COMMAND.config, words), RunConfig) for words in overrides]
+    # A protocol that names cameras is for the suites whose cameras it names.
+    runs = [run for run in runs if not run.protocol.cameras or suite in run.protocol.cameras]
     settings = [run.settings(name, look) for run in runs for name in run.chosen for look in SCENES]
     return list(dict.fromkeys(settings))
 

@@ -227,7 +227,7 @@ def _check_files(settings: TrainConfig) -> None:
     if settings.losses.need_tracks and not (data / "tracks.zarr").is_dir():
         raise ConfigError(
             f"losses.boxes and losses.tracks need {settings.data}/tracks.zarr, which pretrain.hod writes: "
-            "run that, or leave their weights at 0"
+            "run that, or set both to 0"
         )
 
 

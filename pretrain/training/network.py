@@ -87,7 +87,7 @@ class BoxFinder(nn.Module):
 
     def __init__(self, width: int, kinds: int, grid: int) -> None:
         super().__init__()
-        self.score = nn.Linear(width, kinds)
+        self.score = nn.Linear(width, kinds, bias=False)
         self.kind = nn.Parameter(0.02 * torch.randn(kinds, width))
         self.correct = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
         middles = (torch.arange(grid) + 0.5) / grid

@@ -15,7 +15,6 @@ from pretrain.training.config import TrainConfig
 _logger = logging.getLogger(__name__)
 
 _HOD_CSV = "hod.csv"
-_TRACKS = "tracks.zarr"
 _SPLIT, _ACCEPTED = "split", "accepted"
 _PICKED = 1  # part of a seed: which validation rows are taken, if not all
 
@@ -61,12 +60,7 @@ def open_source(config: TrainConfig) -> Source:
         raise ValueError(f"batch={config.batch} is more than the {len(training)} rows to train on")
     tracks = None
     if config.losses.need_tracks:
-        if not (data / _TRACKS).exists():
-            raise ValueError(
-                f"data={data} has no {_TRACKS}, which losses.boxes and losses.tracks need: make HOD data "
-                "with pretrain.hod, or set both to 0"
-            )
-        tracks = TrackStore(data / _TRACKS)
+        tracks = TrackStore(data / "tracks.zarr")
         tracks.check(len(rows) + len(rows.rejected))
     return Source(training, _validation(config, rows), tracks)
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from egorep import list_encoders, load_encoder
 from egorep import registry as registry_module
+from egorep.efficientnet_lite import efficientnet_lite0_classifier
 from egorep.preprocessing import Preprocessing
 from egorep.registry import validate_encoder_name
 
@@ -382,7 +383,7 @@ def test_validation_builds_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_unknown_pool() -> None:
     with pytest.raises(ValueError, match="unknown pool 'max'"):
         load_encoder("efficientnet_lite0", pool="max")
-    with pytest.raises(ValueError, match="shares no space with text: choose pool 'cls' or 'mean'"):
+    with pytest.raises(ValueError, match="shares no space with text: choose pool 'cls', 'mean' or 'patches'"):
         load_encoder("efficientnet_lite0", pool="joint")
 
 
@@ -395,7 +396,7 @@ def test_efficientnet_lite0_recognises_a_photograph() -> None:
     with cbook.get_sample_data("grace_hopper.jpg") as file:
         picture = np.array(Image.open(file).convert("RGB"))[None]
     encoder = load_encoder("efficientnet_lite0")
-    classifier = registry_module._efficientnet_lite0_classifier().eval()
+    classifier = efficientnet_lite0_classifier().eval()
     with torch.no_grad():
         logits = classifier(encoder.preprocessing(torch.from_numpy(picture)))
         from_features = classifier.classifier(encoder(picture))

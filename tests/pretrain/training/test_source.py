@@ -58,10 +58,3 @@ def test_without_training_rows_it_fails(films: Path, tmp_path: Path) -> None:
     data = with_splits(films, tmp_path / "data", ["test"] * 16)
     with pytest.raises(ValueError, match="unknown value of split 'train'"):
         open_source(settings(data, tmp_path))
-
-
-def test_losses_that_need_tracks_say_so_where_there_are_none(films: Path, tmp_path: Path) -> None:
-    data = with_splits(films, tmp_path / "data", ["train"] * 16)
-    shutil.rmtree(data / "tracks.zarr", ignore_errors=True)
-    with pytest.raises(ValueError, match=r"no tracks\.zarr, .* set both to 0"):
-        open_source(settings(data, tmp_path, losses__boxes=1))

@@ -42,14 +42,14 @@ def test_training_learns(films: Path, tmp_path: Path, caplog: pytest.LogCaptureF
         films,
         tmp_path,
         batch=16,
-        epochs=40,
+        epochs=60,
         learning_rate=1e-3,
         losses__boxes=1,
         augmentation__crop=1,
         augmentation__flip=0,
         model__drop_path=0,
         validation_csv="hod.csv",
-        evaluate_every=40,
+        evaluate_every=60,
         log_every=1,
     )
     with caplog.at_level("INFO"):

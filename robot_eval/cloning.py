@@ -187,7 +187,7 @@ def clone_with_robomimic(training: Training, data: Demonstrations | Path) -> Ite
         training: what to train; of kind `robomimic`.
         data: what the expert saw and did: cached features, or the file of demonstrations with the pictures.
     """
-    from robot_eval.policies.robomimic import RobomimicPolicy, train_on_features, train_on_pictures
+    from robot_eval.policies.robomimic import RobomimicPolicy, train
 
     settings, seed = training.optimiser, training.seed
     policy = training.build(data.actions.shape[1] if isinstance(data, Demonstrations) else _actions(data))
@@ -197,12 +197,7 @@ def clone_with_robomimic(training: Training, data: Demonstrations | Path) -> Ite
         group["lr"] = settings.lr
     rate = schedule(adam, settings.schedule, training.checkpoints[-1])
     adam.register_step_post_hook(lambda *_: rate.step())
-    arguments = (settings.batch_size, training.checkpoints, seed)
-    losses = (
-        train_on_features(policy, data, *arguments)
-        if isinstance(data, Demonstrations)
-        else train_on_pictures(policy, data, *arguments)
-    )
+    losses = train(policy, data, settings.batch_size, training.checkpoints, seed)
     with seeded(seed):
         for step, loss in zip(training.checkpoints, losses, strict=True):
             policy.eval()

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from egorep.commands import ConfigError
+from egorep.cores import available_cores
 from pretrain.training.config import TrainConfig
 
 _MOST_WORKERS = 8
@@ -52,9 +53,8 @@ def loader_workers(config: TrainConfig, accelerator: Accelerator) -> int:
     """Worker processes for this training process: what is set, or its share of the machine's cores."""
     if config.workers is not None:
         return config.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-    return max(1, min(cores // local, _MOST_WORKERS))
+    return max(1, min(available_cores() // local, _MOST_WORKERS))
 
 
 def distribute(network: nn.Module, config: TrainConfig, accelerator: Accelerator) -> nn.Module:

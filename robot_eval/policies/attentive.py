@@ -8,24 +8,14 @@ convolutional map do not know where they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
-from torch.nn import functional
 
-from robot_eval.policies.base import (
-    ClonedPolicy,
-    Demonstrations,
-    Floats,
-    InputShape,
-    Standardiser,
-    as_rows,
-    one_by_one,
-)
+from robot_eval.policies.base import Demonstrations, InputShape, RegressingPolicy, Standardiser
 from robot_eval.policies.mlp import check_layers, perceptron
 
 
@@ -52,7 +42,7 @@ class AttentiveSettings:
             raise ValueError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
 
 
-class AttentivePolicy(ClonedPolicy):
+class AttentivePolicy(RegressingPolicy):
     """Looks at tokens through one query, and at all else directly.
 
     Args:
@@ -91,14 +81,3 @@ class AttentivePolicy(ClonedPolicy):
             cells = self.project(self.standardise(tokens)) + self.position
             seen.insert(0, self.pool(cells))
         return cast(Tensor, self.layers(torch.cat(seen, dim=-1)))
-
-    def loss(self, data: Demonstrations, steps: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Mean squared error of the actions."""
-        return functional.mse_loss(self(data.inputs[steps]), data.actions[steps])
-
-    @torch.inference_mode()
-    def act(self, inputs: Floats, memories: Sequence[Any]) -> Floats:  # noqa: ARG002 - it remembers nothing
-        """Actions (B, A) for inputs (B, D)."""
-        self.eval()
-        actions: Floats = one_by_one(self, as_rows(inputs)).numpy()
-        return actions

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 Floats = npt.NDArray[np.float32]
 
@@ -193,8 +194,24 @@ class ClonedPolicy(Policy):
     def advance(self) -> None:
         """Called after each step of the optimiser."""
 
-    def finish(self) -> None:
-        """Called on a copy of the policy that will not be trained on, before it acts."""
+
+class RegressingPolicy(ClonedPolicy):
+    """One action for one input, by the mean squared error; it remembers nothing."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Actions (B, A) for inputs (B, D)."""
+
+    def loss(self, data: Demonstrations, steps: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Mean squared error of the actions."""
+        return functional.mse_loss(self(data.inputs[steps]), data.actions[steps])
+
+    @torch.inference_mode()
+    def act(self, inputs: Floats, memories: Sequence[Any]) -> Floats:  # noqa: ARG002
+        """Actions (B, A) for inputs (B, D)."""
+        self.eval()
+        actions: Floats = one_by_one(self, as_rows(inputs)).numpy()
+        return actions
 
 
 def one_by_one(compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -9,22 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from egorep.names import unknown
-from robot_eval.policies.base import (
-    ClonedPolicy,
-    Demonstrations,
-    Floats,
-    InputShape,
-    Standardiser,
-    as_rows,
-    one_by_one,
-)
+from robot_eval.policies.base import Demonstrations, InputShape, RegressingPolicy, Standardiser
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -48,7 +38,7 @@ class MLPSettings:
         check_layers(self.hidden, self.activation)
 
 
-class MLPPolicy(ClonedPolicy):
+class MLPPolicy(RegressingPolicy):
     """One perceptron over all that is seen; carries the normaliser of its inputs.
 
     Args:
@@ -72,17 +62,6 @@ class MLPPolicy(ClonedPolicy):
     def forward(self, inputs: Tensor) -> Tensor:
         """Actions (B, A) for inputs (B, D)."""
         return cast(Tensor, self.layers(self.standardise(inputs)))
-
-    def loss(self, data: Demonstrations, steps: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Mean squared error of the actions."""
-        return functional.mse_loss(self(data.inputs[steps]), data.actions[steps])
-
-    @torch.inference_mode()
-    def act(self, inputs: Floats, memories: Sequence[Any]) -> Floats:  # noqa: ARG002 - it remembers nothing
-        """Actions (B, A) for inputs (B, D)."""
-        self.eval()
-        actions: Floats = one_by_one(self, as_rows(inputs)).numpy()
-        return actions
 
 
 def perceptron(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> list[nn.Module]:

@@ -13,7 +13,7 @@ import io
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,7 +77,7 @@ class _Memory:
     rng: np.random.Generator
     seen: deque[Tensor]
     state: Tensor | None = None
-    steps: int = field(default=0)
+    steps: int = 0
 
 
 class RobomimicPolicy(Policy):
@@ -194,14 +194,18 @@ class RobomimicPolicy(Policy):
         return torch.cat([output, after.permute(2, 0, 1, 3).flatten(1)], dim=1)
 
 
-def train_on_features(
-    policy: RobomimicPolicy, data: Demonstrations, batch_size: int, checkpoints: Sequence[int], seed: int
+def train(
+    policy: RobomimicPolicy,
+    data: Demonstrations | Path,
+    batch_size: int,
+    checkpoints: Sequence[int],
+    seed: int,
 ) -> Iterator[float]:
-    """Let robomimic train on cached features.
+    """Let robomimic train.
 
     Args:
         policy: fresh; trained in place.
-        data: the demonstrations.
+        data: the demonstrations: cached features, or their file, for a policy on pictures.
         batch_size: of a minibatch of sequences.
         checkpoints: rising numbers of optimiser steps; training pauses at each.
         seed: of the order of the data; the caller seeds torch for all else.
@@ -209,19 +213,15 @@ def train_on_features(
     Yields:
         robomimic's own loss, a mean since the last checkpoint.
     """
+    if isinstance(data, Path):
+        yield from _train(policy, data, batch_size, checkpoints, seed)
+        return
     policy.standardise.fit(data.inputs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.hdf5"
         with h5py.File(path, "w") as file:
             _write(file.create_group("data"), policy, data)
         yield from _train(policy, path, batch_size, checkpoints, seed)
-
-
-def train_on_pictures(
-    policy: RobomimicPolicy, demos: Path, batch_size: int, checkpoints: Sequence[int], seed: int
-) -> Iterator[float]:
-    """Let robomimic train on the pictures of a file of demonstrations; otherwise as `train_on_features`."""
-    yield from _train(policy, demos, batch_size, checkpoints, seed)
 
 
 def _write(group: h5py.Group, policy: RobomimicPolicy, data: Demonstrations) -> None:

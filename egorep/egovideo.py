@@ -41,7 +41,8 @@ class EgoVideoBackbone(VisionLanguageBackbone):
 
     def text(self, texts: Sequence[str]) -> torch.Tensor:
         """(N, E) L2-normalised features of N texts."""
-        ids = tokenize(texts, self.model.config.text.context_length)
+        text = self.model.config.text
+        ids = tokenize(texts, text.context_length, text.tokens)
         return self.model.encode_text(ids.to(self.model.logit_scale.device))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,8 +18,6 @@ from egorep.egovideo import EGOVIDEO_PUBLISHED, egovideo_backbone
 from egorep.encoder import POOLS, BlindEncoder, Encoder, Observation
 from egorep.models.config import SIZES
 from egorep.preprocessing import Preprocessing
-
-_logger = logging.getLogger(__name__)
 
 BLIND: dict[str, Observation] = {"state": "proprio", "oracle": "state"}
 FAMILIES = ("timm/<model>", "hf/<id or folder>", "random/<name>")
@@ -39,9 +36,10 @@ def load_encoder(
     """Load a frozen encoder by name.
 
     Names: those of `list_encoders()`; `timm/<model>`, any model of timm; `hf/<id or folder>`, any vision
-    model of transformers, and VideoMAE and V-JEPA 2 for clips (folders begin with `.` or `/`); the sizes of
-    EgoVideo, `egovideo_tiny` to `egovideo_large`, and the names of `egorep.baselines.BASELINES`, such as
-    `r3m_resnet50`, with a checkpoint; `random/<name>`, the architecture of one of these, untrained.
+    model of transformers, and VideoMAE and V-JEPA 2 for clips (folders begin with `.` or `/`);
+    `egovideo_tiny`, with weights of ours; its larger sizes to `egovideo_large`, and the names of
+    `egorep.baselines.BASELINES`, such as `r3m_resnet50`, with a checkpoint; `random/<name>`, the architecture
+    of one of these, untrained.
 
     Args:
         name: see above; `<name>@<path>` is short for `checkpoint=<path>`.
@@ -75,8 +73,7 @@ def load_encoder(
 
 def list_encoders() -> list[str]:
     """The encoders that load as they are, without network; for the others see `load_encoder`."""
-    own = [*_SHIPPED, _NOT_SHIPPED_YET]
-    return sorted([*BLIND, *own, *(f"random/{name}" for name in own)])
+    return sorted([*BLIND, *_SHIPPED, *(f"random/{name}" for name in _SHIPPED)])
 
 
 def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> None:
@@ -90,7 +87,7 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
     _check_name(network)
     if path is not None:
         _check_checkpoint(network, path)
-    elif network in _FROM_FILES and network != _NOT_SHIPPED_YET:
+    elif network in _FROM_FILES and network not in _SHIPPED:
         published = BASELINES[network].published if network in BASELINES else EGOVIDEO_PUBLISHED
         raise ValueError(
             f"encoder {network!r} needs checkpoint=, the file that its authors publish: {published}; "
@@ -147,8 +144,6 @@ def _timm_names() -> set[str]:
 
 def _build(name: str, checkpoint: Path | None, seed: int) -> Built:
     """Build a valid name that is not blind."""
-    if name == _NOT_SHIPPED_YET and checkpoint is None:
-        _logger.warning("%s has no trained weights yet: these are untrained, drawn from seed %d", name, seed)
     with _seeded(seed):
         if name.startswith("random/"):
             return _build_plain(name.removeprefix("random/"), None, pretrained=False)
@@ -156,7 +151,7 @@ def _build(name: str, checkpoint: Path | None, seed: int) -> Built:
 
 
 def _build_plain(name: str, checkpoint: Path | None, *, pretrained: bool) -> Built:
-    if name in _SHIPPED:
+    if name in _SHIPPED and checkpoint is None:
         return _SHIPPED[name](pretrained)
     if name in _FROM_FILES:
         return _FROM_FILES[name](checkpoint)
@@ -176,6 +171,10 @@ def _efficientnet_lite0(pretrained: bool) -> Built:
     return backbone, Preprocessing(224, LITE_MEAN, LITE_STD, interpolation="bicubic")
 
 
+def _egovideo_tiny(pretrained: bool) -> Built:
+    return egovideo_backbone("egovideo_tiny", _WEIGHTS / "egovideo_tiny" if pretrained else None)
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Draw from `seed` inside, and leave the global random state as it was."""
@@ -185,11 +184,14 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
+_WEIGHTS = Path(__file__).with_name("weights")  # each with its model card
 # Encoders whose weights install with us; each entry builds them trained or untrained.
-_SHIPPED: dict[str, Callable[[bool], Built]] = {"efficientnet_lite0": _efficientnet_lite0}
+_SHIPPED: dict[str, Callable[[bool], Built]] = {
+    "efficientnet_lite0": _efficientnet_lite0,
+    "egovideo_tiny": _egovideo_tiny,
+}
 # Encoders whose weights are a file of the user's; each entry builds them from it, or untrained from None.
 _FROM_FILES: dict[str, Callable[[Path | None], Built]] = {
     **BASELINES,
     **{size: partial(egovideo_backbone, size) for size in SIZES},
 }
-_NOT_SHIPPED_YET = "egovideo_tiny"

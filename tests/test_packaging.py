@@ -40,6 +40,12 @@ def test_every_module_template_and_type_marker_ships(wheel: list[str]) -> None:
         assert {str(p.relative_to(ROOT)) for p in wanted} <= set(wheel)
 
 
+def test_weights_ship_with_their_model_card_and_stay_small(wheel: list[str]) -> None:
+    folder = "egorep/weights/egovideo_tiny"
+    assert {f"{folder}/{name}" for name in ("config.json", "model.safetensors", "README.md")} <= set(wheel)
+    assert (ROOT / folder / "model.safetensors").stat().st_size <= 20e6
+
+
 def test_neither_tests_nor_benchmarks_ship(wheel: list[str]) -> None:
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in wheel)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,6 +61,8 @@ class TextConfig:
         layers, heads: of the transformer.
         context_length: tokens of a text, at most.
         vocabulary: tokens there are; CLIP's by default.
+        tokens: ids, rising, of those among CLIP's tokens that this model knows; None: all. A text is then
+            split into these alone, in the worst case into bytes (`egorep.models.text.tokens_of`).
     """
 
     width: int
@@ -67,9 +70,15 @@ class TextConfig:
     heads: int
     context_length: int = 77
     vocabulary: int = 49408
+    tokens: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_heads("text", self.width, self.heads)
+        if self.tokens is None:
+            return
+        rises = all(one < other for one, other in itertools.pairwise(self.tokens))
+        if not (rises and self.tokens and self.tokens[0] >= 0 and self.tokens[-1] < self.vocabulary):
+            raise ValueError(f"tokens must be rising ids below {self.vocabulary}")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from egorep.models.config import EgoVideoConfig, TextConfig, VisionConfig
-from egorep.models.text import TextTower
+from egorep.models.text import TextTower, tokens_of
 from egorep.models.vision import VisionFeatures, VisionTower
 from egorep.preprocessing import middle_frames
 from egorep.weights_files import load_strictly, read_weights
@@ -102,6 +104,27 @@ class EgoVideo(
         """(B, L) token ids to (B, E), L2-normalised."""
         return functional.normalize(self.textual(ids) @ self.text_projection, dim=-1)
 
+    def reading_only(self, texts: Iterable[str]) -> EgoVideo:
+        """The same model with the tokens of `texts` alone (`egorep.models.text.tokens_of`), to evaluate.
+
+        Embeddings of CLIP's whole vocabulary are most of a small model's weights. Words that are not in
+        `texts` are then read in parts, which training on `texts` has never taught either.
+
+        Raises:
+            ValueError: the model has no whole vocabulary to choose from.
+        """
+        if self.config.text.tokens is not None:
+            raise ValueError(
+                f"this model knows {len(self.config.text.tokens)} tokens alone, not all of CLIP's"
+            )
+        tokens = tokens_of(texts)
+        text = dataclasses.replace(self.config.text, tokens=tokens)
+        model = EgoVideo(dataclasses.replace(self.config, text=text))
+        weights = self.state_dict()
+        weights["textual.token_embedding.weight"] = weights["textual.token_embedding.weight"][list(tokens)]
+        model.load_state_dict(weights)
+        return model.eval()
+
     def _save_pretrained(self, save_directory: Path) -> None:
         config = json.dumps({"model_type": "egovideo", **asdict(self.config)}, indent=2)
         (save_directory / "config.json").write_text(config + "\n")
@@ -134,7 +157,10 @@ def read_config(folder: Path) -> EgoVideoConfig:
     if values.pop("model_type", None) != "egovideo":
         raise ValueError(f"{path} is not of an EgoVideo: its model_type is not 'egovideo'")
     try:
-        vision, text = VisionConfig(**values.pop("vision")), TextConfig(**values.pop("text"))
+        vision, text = VisionConfig(**values.pop("vision")), values.pop("text")
+        if text.get("tokens") is not None:
+            text["tokens"] = tuple(text["tokens"])
+        text = TextConfig(**text)
         return EgoVideoConfig(vision, text, **values)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a configuration of EgoVideo: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +24,23 @@ class TextTower(nn.Module):
 
     Attributes:
         gradient_checkpointing: compute blocks twice instead of keeping their activations.
+        rows: of the embedding by the id of a token, -1 where it has none; None where every id is its row.
     """
+
+    rows: torch.Tensor | None
 
     def __init__(self, config: EgoVideoConfig) -> None:
         super().__init__()
         text = config.text
         self.gradient_checkpointing = False
-        self.token_embedding = nn.Embedding(text.vocabulary, text.width)
+        known = text.vocabulary if text.tokens is None else len(text.tokens)
+        self.token_embedding = nn.Embedding(known, text.width)
+        if text.tokens is not None:
+            rows = torch.full((text.vocabulary,), -1)  # the embedding refuses it: a token that is not known
+            rows[list(text.tokens)] = torch.arange(known)
+            self.register_buffer("rows", rows, persistent=False)
+        else:
+            self.rows = None
         self.position = nn.Parameter(torch.empty(text.context_length, text.width))
         self.blocks = nn.ModuleList(
             Block(text.width, text.heads, _NORM_EPS, config.activation) for _ in range(text.layers)
@@ -47,7 +57,8 @@ class TextTower(nn.Module):
         ends = ids.argmax(dim=1)
         # Nothing looks ahead, so what is behind the last end of a text changes nothing.
         ids = ids[:, : int(ends.max()) + 1]
-        tokens = self.token_embedding(ids) + self.position[: ids.shape[1]]
+        rows = ids if self.rows is None else self.rows[ids]
+        tokens = self.token_embedding(rows) + self.position[: ids.shape[1]]
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, True, use_reentrant=False)
@@ -57,15 +68,49 @@ class TextTower(nn.Module):
         return result
 
 
-def tokenize(texts: Sequence[str], context_length: int) -> torch.Tensor:
-    """CLIP's byte-pair tokens of N texts: (N, context_length) int64, padded with 0, longer texts cut."""
-    ids: torch.Tensor = _tokenizer(context_length)(list(texts))
+def tokenize(
+    texts: Sequence[str], context_length: int, tokens: tuple[int, ...] | None = None
+) -> torch.Tensor:
+    """CLIP's byte-pair tokens of N texts: (N, context_length) int64, padded with 0, longer texts cut.
+
+    Args:
+        texts: any.
+        context_length: L.
+        tokens: `TextConfig.tokens` of the model that reads them.
+    """
+    ids: torch.Tensor = _tokenizer(context_length, tokens)(list(texts))
     return ids
 
 
+def tokens_of(texts: Iterable[str]) -> tuple[int, ...]:
+    """`TextConfig.tokens` that read `texts` as all of CLIP's tokens do, and any other text in parts.
+
+    They are all tokens of `texts`, those that these are merged from, and every single byte.
+    """
+    tokenizer = _tokenizer(0, None)
+    parts = {"".join(pair): pair for pair in tokenizer.bpe_ranks}
+    ids = {id_ for text in texts for id_ in tokenizer.encode(text)}
+    waiting = [tokenizer.decoder[id_] for id_ in ids]
+    while waiting:
+        for part in parts.get(waiting.pop(), ()):
+            if tokenizer.encoder[part] not in ids:
+                ids.add(tokenizer.encoder[part])
+                waiting.append(part)
+    single = {id_ for token, id_ in tokenizer.encoder.items() if token not in parts}
+    return tuple(sorted(ids | single))
+
+
 @functools.cache
-def _tokenizer(context_length: int) -> Any:
+def _tokenizer(context_length: int, tokens: tuple[int, ...] | None) -> Any:
     # Seconds to import and a tenth of one to make: policies need no text, and callers ask again and again.
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(context_length=context_length)
+    tokenizer = SimpleTokenizer(context_length=context_length)
+    if tokens is not None:
+        known = set(tokens)
+        tokenizer.bpe_ranks = {
+            pair: rank
+            for pair, rank in tokenizer.bpe_ranks.items()
+            if tokenizer.encoder["".join(pair)] in known
+        }
+    return tokenizer

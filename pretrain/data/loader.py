@@ -91,12 +91,14 @@ class ClipFormat:
         frames, slow_frames: of a clip, and those of them that the slow pathway sees.
         size: side of the square pictures, pixels.
         context_length: tokens of a text.
+        tokens: that the model knows (`egorep.models.config.TextConfig`); None: all.
     """
 
     frames: int
     slow_frames: int
     size: int
     context_length: int
+    tokens: tuple[int, ...] | None = None
 
 
 class TrainingClips(Dataset[Batch]):
@@ -164,7 +166,7 @@ class TrainingClips(Dataset[Batch]):
         slow = seconds[middle_frames(len(seconds), self._format.slow_frames)]
         return Batch(
             torch.from_numpy(example.frames)[None],
-            tokenize([example.text], self._format.context_length),
+            tokenize([example.text], self._format.context_length, self._format.tokens),
             torch.from_numpy(example.motion.boxes_at(slow))[None],
             torch.from_numpy(example.motion.features(start, end))[None],
             torch.tensor([example.motion.known]),

@@ -29,6 +29,7 @@ from egorep.names import unknown
 from pretrain.data.video import SUFFIXES
 
 CSV = "narrations.csv"
+HOD_CSV = "hod.csv"
 """Name of the CSV in a data set's folder."""
 
 TEXT_COLUMNS = ("caption", "text", "narration")
@@ -229,6 +230,11 @@ def read_narrations(
     return Narrations(data, index, stamp, layout, {})
 
 
+def default_csv(data: Path) -> str | None:
+    """The CSV of a data set that names none: HOD's, `hod.csv`, or None for `narrations.csv`."""
+    return HOD_CSV if (data / HOD_CSV).is_file() else None
+
+
 def text_columns(data: Path, csv: str | Path | None = None) -> list[str]:
     """Those of `TEXT_COLUMNS` that a data set's CSV has, in their order; see `read_narrations`."""
     header = _header(_csv_file(Path(data), csv))
@@ -252,9 +258,7 @@ class _Columns:
         asked = [TEXT_COLUMNS] if column is None else [(name,) for name in _listed(column)]
         wanted = (_IDS, _STARTS, _ENDS, *asked)
         found = [next((name for name in names if name in header), None) for names in wanted]
-        missing = [
-            " or ".join(names) for names, name in zip(wanted, found, strict=True) if name is None
-        ]
+        missing = [" or ".join(names) for names, name in zip(wanted, found, strict=True) if name is None]
         if missing:
             raise ValueError(f"{source} wants the columns {'; '.join(missing)}; it has {', '.join(header)}")
         names = [name for name in found if name is not None]

@@ -18,7 +18,7 @@ import zarr
 from tqdm import tqdm
 
 from egorep.files import replacing
-from pretrain.data.narrations import Narrated
+from pretrain.data.narrations import HOD_CSV, Narrated
 from pretrain.data.video import SUFFIXES
 from pretrain.hod.narrate import NarrationCounts
 from pretrain.hod.stages import ARRAYS, NarrateStage, Shard, TrackStage, merged
@@ -160,7 +160,7 @@ def _write(plan: Plan, rates: Mapping[str, float]) -> Summary:
     skipped = [(row, "table", reason) for row, reason in narrations.rejected]
     counts, rows, accepted = [], 0, 0
     store = _TrackFile(plan.out / "tracks.zarr", plan.tracks.frames)
-    table = plan.out / "hod.csv"
+    table = plan.out / HOD_CSV
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         more = [name for name in narrations.columns if name not in (*HEAD, *JUDGED)]
         writer = csv.DictWriter(file, [*HEAD, *JUDGED, *more], extrasaction="ignore")

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from pretrain.data.motion import TrackStore
-from pretrain.data.narrations import CSV, Narrated, Narrations, read_narrations
+from pretrain.data.narrations import CSV, HOD_CSV, Narrated, Narrations, read_narrations
 from pretrain.hod.tracks import Tracks
 from pretrain.inspect.agreement import true_tracks
 from pretrain.inspect.drawing import shown_instants
 from pretrain.sim.truth import Truth, read_truth
 
-HOD_CSV = "hod.csv"
 TRACKS_FILE = "tracks.zarr"
 SKIPPED_CSV = "skipped.csv"
 _SETTINGS = "settings.json"  # of a HOD data set: its key `data` names the folder with the videos

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.data.motion import TrackStore
-from pretrain.data.narrations import Narrated, Narrations, read_narrations, text_columns
+from pretrain.data.narrations import Narrated, Narrations, default_csv, read_narrations, text_columns
 from pretrain.training.config import TrainConfig
 
 _logger = logging.getLogger(__name__)
 
-_HOD_CSV = "hod.csv"
 _SPLIT, _ACCEPTED = "split", "accepted"
 _PICKED = 1  # part of a seed: which validation rows are taken, if not all
 
@@ -47,7 +46,7 @@ def open_source(config: TrainConfig) -> Source:
         ValueError: a CSV that cannot be used, too few rows for one batch, or tracks that do not belong to it.
     """
     data = Path(config.data)
-    name = config.csv or (_HOD_CSV if (data / _HOD_CSV).is_file() else None)
+    name = config.csv or default_csv(data)
     rows = _read(config, name)
     if rows.rejected:
         row, reason = rows.rejected[0]

@@ -111,6 +111,7 @@ class Trainer:
             architecture.slow_frames,
             architecture.vision.image_size,
             architecture.text.context_length,
+            architecture.text.tokens,
         )
 
     # Training
@@ -321,7 +322,7 @@ class Trainer:
         motion = torch.from_numpy(Motion.unknown().features(0, 1)).expand(len(texts), -1, -1)
         return Batch(
             pictures,
-            tokenize(texts, self._format.context_length),
+            tokenize(texts, self._format.context_length, self._format.tokens),
             torch.empty(len(texts), 0),
             motion,
             torch.zeros(len(texts), dtype=torch.bool),

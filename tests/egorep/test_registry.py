@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from egorep import list_encoders, load_encoder
 from egorep import registry as registry_module
 from egorep.efficientnet_lite import efficientnet_lite0_classifier
+from egorep.models.config import SIZES
+from egorep.models.egovideo import EgoVideo
 from egorep.preprocessing import Preprocessing
 from egorep.registry import validate_encoder_name
 
@@ -429,7 +431,9 @@ def test_names_that_need_a_file_say_who_publishes_it() -> None:
         validate_encoder_name(f"random/{name}")
 
 
-def test_tiny_says_that_it_is_untrained(caplog: pytest.LogCaptureFixture) -> None:
-    encoder = load_encoder("egovideo_tiny", seed=2)
-    assert "no trained weights yet: these are untrained, drawn from seed 2" in caplog.text
-    assert encoder.fingerprint == load_encoder("random/egovideo_tiny", seed=2).fingerprint
+def test_tiny_brings_weights_and_takes_others(tmp_path: Path) -> None:
+    shipped = load_encoder("egovideo_tiny")
+    assert shipped.fingerprint == load_encoder("egovideo_tiny", seed=2).fingerprint
+    assert shipped.fingerprint != load_encoder("random/egovideo_tiny").fingerprint
+    EgoVideo(SIZES["egovideo_tiny"]).save_pretrained(tmp_path)
+    assert load_encoder("egovideo_tiny", checkpoint=tmp_path).fingerprint != shipped.fingerprint

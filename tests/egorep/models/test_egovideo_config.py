@@ -13,8 +13,8 @@ def test_published_sizes() -> None:
     base, large = SIZES["egovideo_base"], SIZES["egovideo_large"]
     assert dataclasses.astuple(base.vision)[:5] == (224, 16, 768, 12, 12)
     assert dataclasses.astuple(large.vision)[:5] == (336, 14, 1024, 24, 16)
-    assert dataclasses.astuple(base.text) == (512, 12, 8, 77, 49408)
-    assert dataclasses.astuple(large.text) == (768, 12, 12, 77, 49408)
+    assert dataclasses.astuple(base.text)[:5] == (512, 12, 8, 77, 49408)
+    assert dataclasses.astuple(large.text)[:5] == (768, 12, 12, 77, 49408)
     for size in (base, large):
         assert (size.joint_dim, size.slow_frames, size.vision.norm_eps) == (512, 4, 1e-6)
 

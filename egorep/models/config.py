@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ACTIVATIONS = ("gelu", "quick_gelu")
-ADAPTERS = ("temporal", "spatial_temporal")
+ADAPTERS = ("temporal", "spatial_temporal", "none")
 STEMS = ("linear", "efficientnet_lite0")
 
 
@@ -90,7 +90,8 @@ class EgoVideoConfig:
         joint_dim: of the space that video and text share.
         slow_frames: frames of the slow pathway.
         fast_frames: frames of the fast pathway, with adapters; None for a model without one.
-        adapter: "temporal", the released form, or "spatial_temporal", as in the paper's figure.
+        adapter: of the fast pathway: "temporal", the released form, "spatial_temporal", as in the paper's
+            figure, or "none", which tells what the others are good for.
         activation: "gelu" (the release), or "quick_gelu" (CLIP as OpenAI trained it).
     """
 

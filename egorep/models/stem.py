@@ -65,21 +65,21 @@ class ConvolutionalStem(nn.Module):
 def _folded(network: Any) -> tuple[nn.Sequential, nn.Sequential]:
     """The first convolution and the stages of timm's EfficientNet, each batch norm inside its convolution."""
     first = nn.Sequential(network.conv_stem, network.bn1)
-    stages = nn.Sequential(*network.blocks[:_STAGES])
+    stages = network.blocks[:_STAGES]
     for layers in (first, *(block for stage in stages for block in stage)):
         _fold_norms(layers.eval())
-    return first, stages
+    return first, nn.Sequential(*stages)
 
 
 def _fold_norms(layers: nn.Module) -> None:
     """Fold each batch norm into the convolution before it; what stays in its place is its activation."""
-    convolution = ""
+    before: tuple[str, nn.Conv2d] | None = None
     for name, layer in list(layers.named_children()):
         if isinstance(layer, nn.Conv2d):
-            convolution = name
+            before = name, layer
         elif isinstance(layer, BatchNormAct2d):
-            fused = fuse_conv_bn_eval(layers.get_submodule(convolution), layer)
-            layers.register_module(convolution, fused)
+            assert before is not None
+            layers.register_module(before[0], fuse_conv_bn_eval(before[1], layer))
             layers.register_module(name, layer.act)
 
 

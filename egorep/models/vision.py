@@ -79,9 +79,10 @@ class VisionTower(nn.Module):
         self.blocks = nn.ModuleList(
             Block(vision.width, vision.heads, vision.norm_eps, config.activation, rate) for rate in rates
         )
+        adapted = config.fast_frames is not None and config.adapter != "none"
         spatial = config.adapter == "spatial_temporal"
         self.adapters = nn.ModuleList(
-            MotionAdapter(vision.width, spatial=spatial) for _ in rates if config.fast_frames
+            MotionAdapter(vision.width, spatial=spatial) for _ in rates if adapted
         )
         self.norm_post = nn.LayerNorm(vision.width, eps=vision.norm_eps)
         for block in self.blocks:
@@ -161,7 +162,7 @@ class VisionTower(nn.Module):
         # In here, so that it also holds when gradient checkpointing computes the block a second time.
         with without_gradient(list(block.parameters())) if freeze_backbone else nullcontext():
             tokens = block(tokens)
-        if pathway == "fast":
+        if pathway == "fast" and self.adapters:
             tokens = self.adapters[index](tokens, grid)
         return tokens
 

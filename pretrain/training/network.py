@@ -146,7 +146,7 @@ class PretrainingNetwork(nn.Module):
         )
         # The last adapter moves patch tokens only, after the last block in which the class token looks at
         # them: no loss reaches it, and DistributedDataParallel refuses parameters without a gradient.
-        if architecture.fast_frames:
+        if egovideo.visual.adapters:
             egovideo.visual.adapters[-1].requires_grad_(False)
 
     def _prepare_contrast(self, config: TrainConfig) -> None:

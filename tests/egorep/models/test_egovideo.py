@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import SLOW
+from small_models import SLOW, SLOW_FAST
 
 from egorep.models.egovideo import EgoVideo
 
@@ -53,6 +53,17 @@ def test_a_model_without_a_fast_pathway_has_no_adapters(make_model: Make, clips:
     assert model.slowfast_projection is None
     assert len(model.visual.adapters) == 0
     assert model.encode_video(clips[:, :2]).fast is None
+
+
+def test_a_fast_pathway_without_adapters_is_the_backbone_on_more_frames(
+    make_model: Make, clips: torch.Tensor
+) -> None:
+    model = make_model(dataclasses.replace(SLOW_FAST, adapter="none"))
+    assert not list(model.visual.adapters)
+    with torch.no_grad():
+        fast = model.encode_video(clips).fast
+        assert fast is not None
+        assert torch.equal(fast.classes, model.visual(clips, "slow").classes)
 
 
 def test_co_training_teaches_the_backbone_through_the_slow_pathway_alone(

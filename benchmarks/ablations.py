@@ -1,0 +1,262 @@
+"""What each part of pretraining is worth: variants that differ in one thing, over seeds, judged on EgoSim.
+
+Every variant is trained and judged by the commands that users have, so a run that was stopped goes on, and
+what is finished is not done again. Differences are to the first variant of a group, paired by seed.
+
+    python benchmarks/ablations.py data/egosim data/egosim_hod [--groups narrations losses] [--seeds 0 1 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from egorep.figures import styled
+
+MEASURES = {
+    "mAP": ("EgoSim retrieval", "mAP"),
+    "verbs": ("EgoSim verbs", "verb top-1"),
+    "inter-video": ("EgoSim multiple choice", "inter-video"),
+    "intra-video": ("EgoSim multiple choice", "intra-video"),
+    "hand": ("EgoSim motion queries", "hand"),
+    "object": ("EgoSim motion queries", "object"),
+    "direction": ("EgoSim motion queries", "direction"),
+    "contact": ("EgoSim motion queries", "contact"),
+}
+LEFT_OUT = "left_out"  # the split of rows that a smaller data set is without
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train.
+
+    Attributes:
+        name: in tables, and of the folder of its runs.
+        settings: overrides of `pretrain.train`.
+        start: the variant whose run of the same seed it goes on from.
+        share: of the training videos.
+        detected: learns from detected hands and objects instead of true ones.
+    """
+
+    name: str
+    settings: tuple[str, ...] = ()
+    start: str | None = None
+    share: float = 1.0
+    detected: bool = False
+
+
+BASE = Variant("base")
+COTRAIN = ("stage=cotrain", "patch_dropout=0.0")  # the spatial adapter needs whole pictures, so all get them
+WHOLE_FRAMES = "model.architecture={slow_frames: 16, vision: {num_frames: 16}}"
+GROUPS: dict[str, list[Variant]] = {
+    "narrations": [
+        BASE,
+        Variant("original alone", ("texts=[text]",)),
+        Variant("HOD alone", ("texts=[caption]",)),
+    ],
+    "losses": [
+        BASE,
+        Variant("no boxes", ("losses.boxes=0",)),
+        Variant("no tracks", ("losses.tracks=0",)),
+    ],
+    "size": [BASE, Variant("half of the clips", share=0.5), Variant("a quarter", share=0.25)],
+    "detection": [BASE, Variant("detected tracks", detected=True)],
+    "pathways": [
+        Variant("slow alone", (), start="base"),
+        Variant("slow-fast, no adapter", (*COTRAIN, "model.architecture={adapter: none}"), start="base"),
+        Variant("slow-fast, adapter", COTRAIN, start="base"),
+        Variant(
+            "slow-fast, spatial adapter",
+            (*COTRAIN, "model.architecture={adapter: spatial_temporal}"),
+            start="base",
+        ),
+    ],
+    "co-training": [
+        Variant("co-training", ("stage=cotrain",), start="base"),
+        Variant("16 frames end to end", (WHOLE_FRAMES, "patch_dropout=0.6", "batch=16")),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything is, and how long runs are."""
+
+    sim: Path
+    hod: Path
+    detected: Path | None
+    out: Path
+    epochs: float
+    more_epochs: float
+
+    def folder(self, variant: Variant, seed: int) -> Path:
+        """Of a run."""
+        return self.out / variant.name.replace(" ", "_").replace(",", "") / str(seed)
+
+    def run(self, variant: Variant, seed: int) -> None:
+        """Train and judge a variant, as far as that is not done."""
+        folder = self.folder(variant, seed)
+        if not (folder / "model" / "config.json").is_file():
+            began = _cpu_seconds()
+            _command("pretrain.train", *self._training(variant, seed), f"out={folder}")
+            _add_cost(folder / "cost.json", _cpu_seconds() - began)
+        if not (folder / "judged" / "egosim.parquet").is_file():
+            judged = [f"data={self.sim}", f"checkpoint={folder}", "benchmark=egosim"]
+            _command("pretrain.zeroshot", *judged, f"out={folder / 'judged'}")
+
+    def _training(self, variant: Variant, seed: int) -> list[str]:
+        data = self.detected if variant.detected else self.hod
+        assert data is not None
+        # Smaller data sets are seen more often: every run of a group takes as many steps.
+        epochs = (self.more_epochs if variant.start else self.epochs) / variant.share
+        settings = [f"data={data}", f"seed={seed}", f"epochs={epochs:g}", "evaluate_every=1000"]
+        if variant.start is not None:
+            settings.append(f"init={self.folder(_named(variant.start), seed)}")
+        if variant.share < 1:
+            settings.append(f"csv={_smaller(data / 'hod.csv', variant.share).name}")
+        return [*settings, *variant.settings]
+
+    def results(self, variants: Sequence[Variant], seeds: Sequence[int]) -> pd.DataFrame:
+        """A row per variant, seed and measure of the runs that are finished, with their CPU seconds."""
+        rows = []
+        for variant in variants:
+            for seed in seeds:
+                path = self.folder(variant, seed) / "judged" / "egosim.parquet"
+                if not path.is_file():
+                    continue
+                cost = json.loads((self.folder(variant, seed) / "cost.json").read_text())["cpu_seconds"]
+                figures = pd.read_parquet(path).set_index(["task", "measure"])
+                rows += [
+                    (variant.name, seed, name, 100 * figures.loc[key, "estimate"], cost)
+                    for name, key in MEASURES.items()
+                ]
+        return pd.DataFrame(rows, columns=["variant", "seed", "measure", "value", "cpu_seconds"])
+
+
+def _named(name: str) -> Variant:
+    return next(variant for group in GROUPS.values() for variant in group if variant.name == name)
+
+
+def _command(module: str, *settings: str) -> None:
+    subprocess.run([sys.executable, "-m", module, *settings], check=True)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _add_cost(path: Path, seconds: float) -> None:
+    """Add to what earlier parts of a run cost; one that was killed says nothing of its last part."""
+    before = json.loads(path.read_text())["cpu_seconds"] if path.is_file() else 0.0
+    path.write_text(json.dumps({"cpu_seconds": before + seconds}) + "\n")
+
+
+def _smaller(path: Path, share: float) -> Path:
+    """A CSV beside `path` in which only the first `share` of the training videos are of the split train."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    videos = sorted({row["video_id"] for row in rows if row["split"] == "train"})
+    kept = set(videos[: round(share * len(videos))])
+    smaller = path.with_name(f"hod_{share:g}.csv")
+    with smaller.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            left_out = row["split"] == "train" and row["video_id"] not in kept
+            writer.writerow(row | {"split": LEFT_OUT} if left_out else row)
+    return smaller
+
+
+def difference(values: pd.DataFrame, variant: str, reference: str) -> tuple[float, float, int] | None:
+    """Mean difference over the seeds that both have, and half of its 95 % interval (Student's t)."""
+    pivot = values.pivot(index="seed", columns="variant", values="value")
+    if not {variant, reference} <= set(pivot.columns):
+        return None
+    pairs = (pivot[variant] - pivot[reference]).dropna()
+    if len(pairs) < 2:
+        return None
+    half = student.ppf(0.975, len(pairs) - 1) * pairs.std() / np.sqrt(len(pairs))
+    return float(pairs.mean()), float(half), len(pairs)
+
+
+def table(results: pd.DataFrame, variants: Sequence[Variant]) -> Iterator[str]:
+    """Markdown: means over seeds, and under them the differences to the first variant."""
+    yield "| | seeds | " + " | ".join(MEASURES) + " | CPU minutes |"
+    yield "|---" * (len(MEASURES) + 3) + "|"
+    for variant in variants:
+        own = results[results["variant"] == variant.name]
+        if own.empty:
+            continue
+        means = own.groupby("measure")["value"].mean()
+        minutes = own["cpu_seconds"].mean() / 60
+        cells = " | ".join(f"{means[name]:.1f}" for name in MEASURES)
+        yield f"| {variant.name} | {own['seed'].nunique()} | {cells} | {minutes:.0f} |"
+        if variant is variants[0]:
+            continue
+        changes = [
+            difference(results[results["measure"] == name], variant.name, variants[0].name)
+            for name in MEASURES
+        ]
+        shown = [f"{change[0]:+.1f} ± {change[1]:.1f}" if change else "" for change in changes]
+        yield "| *difference* | | " + " | ".join(shown) + " | |"
+
+
+def figure(results: pd.DataFrame, variants: Sequence[Variant]) -> Figure:
+    """A panel per measure: every seed a dot, the mean a bar."""
+    names = [variant.name for variant in variants if variant.name in set(results["variant"])]
+    with styled():
+        drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * 2), layout="constrained")
+        axes = drawn.subplots(2, len(MEASURES) // 2, sharey=True).flat
+        for place, (axis, measure) in enumerate(zip(axes, MEASURES, strict=True)):
+            axis.set_title(measure)
+            for row, name in enumerate(names):
+                values = results[(results["variant"] == name) & (results["measure"] == measure)]["value"]
+                axis.barh(row, values.mean(), color="#C9DDF0", height=0.7)
+                axis.plot(values, [row] * len(values), "o", color="#0072B2", markersize=4)
+            if place == 0:
+                axis.invert_yaxis()
+                axis.set_yticks(range(len(names)), names)
+    return drawn
+
+
+def main() -> None:
+    """Run the chosen groups seed by seed; print the tables, and draw the plots, of what is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sim", type=Path, help="EgoSim clips")
+    parser.add_argument("hod", type=Path, help="HOD data of them, from ground truth")
+    parser.add_argument("--detected", type=Path, help="HOD data of the same clips by a detector")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=float, default=5, help="from nothing")
+    parser.add_argument("--more-epochs", type=float, default=1, help="of what goes on from a run")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    given = parser.parse_args()
+    plan = Plan(given.sim, given.hod, given.detected, given.out, given.epochs, given.more_epochs)
+    chosen = {name: [v for v in GROUPS[name] if given.detected or not v.detected] for name in given.groups}
+    for seed in given.seeds:
+        for variants in chosen.values():
+            for variant in variants:
+                if variant.start is not None:
+                    plan.run(_named(variant.start), seed)
+                plan.run(variant, seed)
+    for name, variants in chosen.items():
+        results = plan.results(variants, given.seeds)
+        sys.stdout.write("\n".join([f"\n{name}\n", *table(results, variants)]) + "\n")
+        figure(results, variants).savefig(plan.out / f"{name}.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -81,9 +81,7 @@ class VisionTower(nn.Module):
         )
         adapted = config.fast_frames is not None and config.adapter != "none"
         spatial = config.adapter == "spatial_temporal"
-        self.adapters = nn.ModuleList(
-            MotionAdapter(vision.width, spatial=spatial) for _ in rates if adapted
-        )
+        self.adapters = nn.ModuleList(MotionAdapter(vision.width, spatial=spatial) for _ in rates if adapted)
         self.norm_post = nn.LayerNorm(vision.width, eps=vision.norm_eps)
         for block in self.blocks:
             assert isinstance(block, Block)

@@ -137,6 +137,7 @@ class RunConfig:
     max_batch: int | None
     num_envs: int | None
     videos: bool
+    probes: bool
     data: str
     out: str
     policy_seeds: list[int] = field(default_factory=list)

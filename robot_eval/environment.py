@@ -217,6 +217,26 @@ def _gym_env_args(settings: EnvSettings) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class StateEntries:
+    """Where a task's `state` says what probes ask of features (`robot_eval.probes`).
+
+    Attributes:
+        hand: of each arm's hand or palm x, y, z, metres; none where it is not in the state.
+        objects: of the task's objects x, y, z each, metres; or, where they hang on a joint, its place alone.
+        moving: an object moves when it is faster, in its unit a second.
+    """
+
+    hand: tuple[int, ...]
+    objects: tuple[int, ...]
+    moving: float = 0.02
+
+
+def entries(*firsts: int, count: int = 3) -> tuple[int, ...]:
+    """Entries of `count` numbers each, by the first of them."""
+    return tuple(first + place for first in firsts for place in range(count))
+
+
+@dataclass(frozen=True)
 class Suite:
     """A simulation suite: what it offers, and how to make one of its environments.
 
@@ -231,6 +251,7 @@ class Suite:
         packages: whose versions decide what the suite does.
         version: raised when our part of it or its expert does something else: demonstrations are keyed by it.
         make: builds an environment; its settings are valid.
+        entries: of a task's state, for probes.
         noise_scale: of a protocol's noise on the expert's actions; below 1 where these are forces or angles
             that shake the robot more than moves of its hand do.
         env_args: what robomimic's tools build an environment from, for its `env_args` attribute.
@@ -244,6 +265,7 @@ class Suite:
     control_hz: int
     packages: tuple[str, ...]
     make: Callable[[EnvSettings], RobotEnv]
+    entries: Callable[[str], StateEntries]
     horizons: Mapping[str, int] = field(default_factory=dict)
     noise_scale: float = 1.0
     version: int = 1

@@ -18,9 +18,10 @@ from typing import NoReturn
 import pandas as pd
 
 from egorep.files import replacing, writable_folder
+from robot_eval.probe_results import ProbeRow, ProbeStore, probes_text, read_probes, write_probes
 from robot_eval.report import write_report
 from robot_eval.results import EvaluationRow, ResultStore, read_rows, write_results
-from robot_eval.stats import summarise, table_text
+from robot_eval.stats import encoder_order, summarise, table_text
 
 _logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Merged:
 
     Attributes:
         rows: as `read_results` gives them.
+        probes: what probes found.
         table, report: files; no report where the rows are of experiments that do not compare.
         runs: that were merged.
         unfinished: those of them that have not ended; what they have is there.
@@ -66,6 +68,7 @@ class Merged:
     """
 
     rows: pd.DataFrame
+    probes: list[ProbeRow]
     table: Path
     report: Path | None
     runs: list[Path]
@@ -78,11 +81,14 @@ class Merged:
         counts = f"{len(self.rows)} evaluations of {len(self.runs)} runs: {self.table}"
         if self.report is None:
             return counts
-        return f"{table_text(summarise(self.rows))}\n\n{counts}\nreport: {self.report}"
+        summary = summarise(self.rows)
+        probes = probes_text(self.probes, encoder_order(summary))
+        tables = "\n".join(text for text in (table_text(summary), probes) if text)
+        return f"{tables}\n\n{counts}\nreport: {self.report}"
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
-    """Join the rows of runs, each evaluation once, and write `results.parquet`, videos and `report.html`.
+    """Join the rows of runs, each once: `results.parquet`, `probes.parquet`, videos and `report.html`.
 
     Args:
         folders: runs, or folders that hold runs, such as a sweep's.
@@ -99,16 +105,18 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     found = [each for run in runs for each in _rows(run, finished=run not in unfinished)]
     if not found:
         raise MergeError(f"no evaluation is finished in {', '.join(map(str, folders))}")
+    probes = _probes(runs, unfinished)
     _writable(out)
     kept, conflicts = _newest(found)
     for each in kept:
         _copy_video(each, out)
     rows = write_results(out, [each.row for each in kept])
+    written = write_probes(out, probes)
     for run in unfinished:
         _logger.warning("%s is not finished: merged with what it has", run)
     for conflict in conflicts:
         _logger.warning(conflict)
-    return Merged(rows, out / _TABLE, _report(out), runs, unfinished, conflicts)
+    return Merged(rows, written, out / _TABLE, _report(out), runs, unfinished, conflicts)
 
 
 def _runs(folder: Path) -> list[Path]:
@@ -159,7 +167,31 @@ def _rows(run: Path, finished: bool) -> Iterator[_Found]:
     except (OSError, ValueError) as error:
         raise MergeError(f"{table} is no table of results: {error}") from error
     for row in rows:
-        yield _Found(times.get(row.identity, table.stat().st_mtime_ns), run, row)
+        yield _Found(times.get(row.identity, _written(run)), run, row)
+
+
+def _probes(runs: Sequence[Path], unfinished: Sequence[Path]) -> list[ProbeRow]:
+    """What probes of the runs found, each once; the newer of two counts."""
+    dated: list[tuple[int, ProbeRow]] = []
+    for run in runs:
+        own = ProbeStore(run).dated_rows()
+        if run not in unfinished:
+            times = {row.identity: written for written, row in own}
+            own = [(times.get(row.identity, _written(run)), row) for row in _table_of_probes(run)]
+        dated += own
+    return list({row.identity: row for _, row in sorted(dated, key=lambda each: each[0])}.values())
+
+
+def _table_of_probes(run: Path) -> list[ProbeRow]:
+    try:
+        return read_probes(run)
+    except ValueError as error:
+        raise MergeError(str(error)) from error
+
+
+def _written(run: Path) -> int:
+    """When a finished run wrote its tables."""
+    return (run / _TABLE).stat().st_mtime_ns
 
 
 def _newest(found: Sequence[_Found]) -> tuple[list[_Found], list[str]]:

@@ -16,6 +16,7 @@ from egorep.figures import to_svg
 from egorep.files import replacing
 from robot_eval.looks import LookNote, look_notes
 from robot_eval.plots import colours, curves_figure, data_uri, drops_figure, success_figure, to_png
+from robot_eval.probe_results import probe_tables, read_probes
 from robot_eval.results import read_results
 from robot_eval.stats import (
     ALL_TASKS,
@@ -37,17 +38,18 @@ _TASK = ["suite", "task"]
 
 
 def write_report(run_folder: str | Path) -> Path:
-    """Build `report.html` from `results.parquet` and the videos that its rows name, and nothing else.
+    """Build `report.html` from `results.parquet`, `probes.parquet` and the videos that rows name alone.
 
     Returns:
         The path of the page.
 
     Raises:
         FileNotFoundError: the folder holds no results.
-        ValueError: the results mix experiments (see `summarise`).
+        ValueError: the results mix experiments (see `summarise`), or `probes.parquet` is no table of probes.
     """
     run_folder = Path(run_folder)
     frame = read_results(run_folder)
+    probes = read_probes(run_folder)
     summary = summarise(frame)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -56,13 +58,20 @@ def write_report(run_folder: str | Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"rate": _rate, "signed": _signed, "p": _p_value, "duration": _duration}
+    environment.filters |= {
+        "rate": _rate,
+        "score": _score,
+        "signed": _signed,
+        "p": _p_value,
+        "duration": _duration,
+    }
     videos, missing = _videos(frame, run_folder)
     looks = _look_notes(frame)
     page = environment.get_template("report.html.j2").render(
         title=f"{_join(frame['suite'])}: frozen encoders under behaviour cloning",
         facts=_facts(frame),
-        colours=colours(list(frame["encoder"])),
+        colours=colours([*frame["encoder"], *(row.encoder for row in probes)]),
+        probes=probe_tables(probes, encoder_order(summary)),
         settings=_settings(frame, summary),
         videos=videos,
         missing=missing,
@@ -357,6 +366,10 @@ def _join(values: Iterable[Any]) -> str:
 
 def _rate(value: float) -> str:
     return _NONE if pd.isna(value) else f"{value:.2f}"
+
+
+def _score(value: float) -> str:
+    return f"{value:.2f}".replace("-", _MINUS)
 
 
 def _signed(value: float) -> str:

@@ -39,6 +39,8 @@ from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
 from robot_eval.policies.base import LIMIT, Demonstrations, InputShape, PictureSource
+from robot_eval.probe_results import ProbeStore, write_probes
+from robot_eval.probes import ProbeUnit
 from robot_eval.published import published_demos
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
@@ -184,6 +186,23 @@ class Cell:
         """File of the policy after `step` optimiser steps."""
         return policy_path(self.folder, step)
 
+    @property
+    def probes(self) -> ProbeUnit:
+        """What its encoder's features know."""
+        return ProbeUnit(
+            suite=self.name.suite,
+            task=self.name.task,
+            train_variation=self.config.variation,
+            camera=self.config.camera_of(self.name.suite),
+            demos=len(self.demos.demos),
+            demos_fingerprint=self.demos.fingerprint,
+            encoder=self.encoder.name,
+            encoder_fingerprint=self.encoder.fingerprint,
+            encoder_seed=encoder_seed(self.encoder.name, self.seed),
+            frames=self.inputs.frames,
+            stride=self.stride if self.encoder.num_frames > 1 else 1,
+        )
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -228,15 +247,20 @@ class Run:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._store = ResultStore(config.out)
+        self._probes = ProbeStore(config.out)
         self._cache = FeatureCache(Path(config.data) / "features")
         self._keys: list[str] = []
+        self._probe_keys: list[str] = []
         self._noted: set[tuple[str, str]] = set()
         self._bar = tqdm(
             total=self._episodes(), unit="episode", smoothing=0.05, mininterval=1.0, dynamic_ncols=True
         )
 
     def execute(self) -> pd.DataFrame:
-        """Do what is not done yet and return all rows of this run, as in `results.parquet`."""
+        """Do what is not done yet and return all rows of this run, as in `results.parquet`.
+
+        What probes found is in `probes.parquet`.
+        """
         # Parallelism is ours: simulators, encoded frames and policies each take one core. Torch's own threads
         # wait for each other actively, which beside busy simulators is ten times slower than one thread.
         torch.set_num_threads(1)
@@ -244,8 +268,10 @@ class Run:
             for name in self._config.chosen:
                 cells = self._cells(name, self._demonstrations(name))
                 self._train_missing(cells)
+                self._probe(cells)
                 for variation in self._config.judges:
                     self._judge(cells, self._config.settings(name, variation))
+        write_probes(self._config.out, [row for _, row in self._probes.dated_rows(self._probe_keys)])
         return self._store.merge(self._keys)
 
     def _episodes(self) -> int:
@@ -447,6 +473,31 @@ class Run:
         if cell.encoder.observation == "picture" and not cell.looks:
             self._say(str(cell.name), cell.encoder.name, "features")
             self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
+
+    def _probe(self, cells: Sequence[Cell]) -> None:
+        """Probe the features of every encoder that sees pictures, of untrained ones the first draw alone."""
+        if not self._config.probes or self._config.cloned.sees != "features":
+            return
+        first = self._config.policy_seeds[0]
+        cells = [cell for cell in cells if cell.encoder.observation == "picture" and cell.seed == first]
+        self._probe_keys += [cell.probes.key for cell in cells]
+        missing = [cell for cell in cells if not self._probes.has(cell.probes.key)]
+        for cell in missing:  # features are missing where its policies were trained, and `data` is new
+            self._encode(cell)
+        if missing:
+            self._say(str(cells[0].name), f"probing {len(missing)} encoders")
+        with ThreadPoolExecutor(cores()) as threads:
+            list(threads.map(self._probe_one, missing))
+
+    def _probe_one(self, cell: Cell) -> None:
+        demos = cell.demos.demos
+        states = [demo.read("obs/state") for demo in demos]
+        seen = dataclasses.replace(cell.inputs, proprio=False)
+        features = [
+            seen.of_episode(rows, demo.read("obs/proprio"), state)
+            for demo, rows, state in zip(demos, self._features(cell), states, strict=True)
+        ]
+        self._probes.write(cell.probes.key, cell.probes.rows(features, states))
 
     def _training_set(self, cell: Cell) -> Demonstrations:
         features = self._features(cell)

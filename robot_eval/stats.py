@@ -49,6 +49,7 @@ __all__ = [
     "summarise",
     "table_markdown",
     "table_text",
+    "text_grid",
 ]
 
 GROUP = ["suite", "task", "encoder", *CONDITION]
@@ -217,7 +218,7 @@ def drop_tables(summary: pd.DataFrame) -> list[DropTable]:
 
 def table_text(summary: pd.DataFrame) -> str:
     """A summary's tables for a terminal: `0.85 [0.74, 0.92]`, held out, encoders down and tasks across."""
-    return _render(summary, _text_grid, "{title}\n")
+    return _render(summary, text_grid, "{title}\n")
 
 
 def table_markdown(summary: pd.DataFrame) -> str:
@@ -420,7 +421,8 @@ def _format_drop(cell: Interval | None) -> str:
     return "-" if cell is None else f"{cell.estimate:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
 
 
-def _text_grid(rows: list[list[str]]) -> list[str]:
+def text_grid(rows: list[list[str]]) -> list[str]:
+    """Rows of cells as lines for a terminal, the first underlined."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

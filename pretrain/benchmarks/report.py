@@ -56,12 +56,12 @@ class Result:
         identity: dict[str, Any] = {
             key: value for key, value in asdict(self).items() if key not in ("figures", "problems")
         }
-        versions = _versions()
+        found = versions()
         problems = [problem._asdict() for problem in self.problems]
-        content = {**identity, "versions": versions, "figures": figures, "problems": problems}
+        content = {**identity, "versions": found, "figures": figures, "problems": problems}
         with replacing(out / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        described = {**identity, "problems": len(problems), "versions": json.dumps(versions, sort_keys=True)}
+        described = {**identity, "problems": len(problems), "versions": json.dumps(found, sort_keys=True)}
         with replacing(out / f"{name}.parquet") as temporary:
             pd.DataFrame([{**described, **figure} for figure in figures]).to_parquet(temporary)
 
@@ -128,6 +128,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     return (figure.task, figure.measure, value, interval, shown(figure.chance), str(figure.items))
 
 
-def _versions() -> Mapping[str, str]:
+def versions() -> Mapping[str, str]:
+    """Of Python and of the packages that decide figures."""
     found = {package: importlib.metadata.version(package) for package in _PACKAGES}
     return {"python": platform.python_version(), **found}

@@ -26,7 +26,7 @@ from gymnasium_robotics.envs.adroit_hand.adroit_hammer import AdroitHandHammerEn
 from gymnasium_robotics.envs.adroit_hand.adroit_pen import AdroitHandPenEnv
 from gymnasium_robotics.envs.adroit_hand.adroit_relocate import AdroitHandRelocateEnv
 
-from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
+from robot_eval.environment import EnvSettings, Observation, RobotEnv, StateEntries, Suite, entries
 from robot_eval.experts.adroit import EXPERTS
 from robot_eval.variation import SceneParts, Starts, Zone
 
@@ -44,6 +44,14 @@ _STARTS = {
     "hammer": ((-0.06, -0.06), (0.06, 0.06)),
     "pen": ((-0.1, -0.1), (0.1, 0.1)),
     "relocate": ((-0.06, 0.0, -0.06, -0.06, -0.06, -0.06), (0.06, 0.1, 0.06, 0.06, 0.06, 0.06)),
+}
+# The state of `relocate` has palm and ball relative to the target alone, which stands still in an episode;
+# that of `pen` has no palm: it does not move.
+_ENTRIES = {
+    "door": StateEntries(entries(29), entries(32)),  # the handle
+    "hammer": StateEntries(entries(33), entries(36, 42)),  # the hammer and the nail
+    "pen": StateEntries((), entries(24)),
+    "relocate": StateEntries(entries(33), entries(36)),
 }
 _RELOCATED = 0.05  # metres: the suite's reward calls this "very close"
 _PEN_AT_REST = 2.0  # rad/s; one that falls past the target's direction turns several times as fast
@@ -126,5 +134,6 @@ SUITE = Suite(
     control_hz=100,
     packages=("gymnasium-robotics", "mujoco", "gymnasium"),
     make=AdroitEnv,
+    entries=_ENTRIES.__getitem__,
     noise_scale=0.3,  # at 1 random torques shake the palm at a metre a second
 )

@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
+from robot_eval.environment import EnvSettings, Observation, RobotEnv, StateEntries, Suite, entries
 from robot_eval.experts.franka_kitchen import STROKES, KitchenExpert
 from robot_eval.variation import SceneParts, Starts, Zone
 
@@ -32,6 +32,7 @@ _MODEL = "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
 _ROBOT = "robot"  # name that the model's body of stand and arm lacks
 _ROBOT_JOINTS = 9  # seven of the arm, two of the gripper; they come first
 _ARM_JOINTS = 7
+_HAND = 62  # of the state, where the hand's place begins
 _SUBSTEPS = 40  # of 2 ms
 _SPEED = 2.0  # of a full action, rad/s or m/s
 # The suite's limits of the servos' targets.
@@ -66,19 +67,21 @@ class _Task:
         joint: of the kitchen; it starts at 0.
         goal: rad or metres.
         site: where to take hold of it.
+        entry: of the state, the joint's place.
     """
 
     joint: str
     goal: float
     site: str
+    entry: int
 
 
 _TASKS = {
-    "knob1_on": _Task("knob_Joint_1", -1.57, "knob1_site"),
-    "light_on": _Task("light_switch", -0.7, "light_site"),
-    "sdoor_open": _Task("slide_cabinet", 0.44, "slide_site"),
-    "ldoor_open": _Task("left_hinge_cabinet", -0.75, "hinge_site1"),  # R3M's: -1.25
-    "micro_open": _Task("microwave", -1.25, "microhandle_site"),
+    "knob1_on": _Task("knob_Joint_1", -1.57, "knob1_site", 9),
+    "light_on": _Task("light_switch", -0.7, "light_site", 17),
+    "sdoor_open": _Task("slide_cabinet", 0.44, "slide_site", 19),
+    "ldoor_open": _Task("left_hinge_cabinet", -0.75, "hinge_site1", 20),  # R3M's: -1.25
+    "micro_open": _Task("microwave", -1.25, "microhandle_site", 22),
 }
 
 
@@ -168,6 +171,12 @@ def _add_white_texture(spec: mujoco.MjSpec, material: str) -> None:
     spec.material(material).textures[int(mujoco.mjtTextureRole.mjTEXROLE_RGB)] = texture.name
 
 
+def _entries(task: str) -> StateEntries:
+    """The hand's place follows joints, velocities and the robot's place; the object is its joint."""
+    object_ = (_TASKS[task].entry,)
+    return StateEntries(entries(_HAND), object_, moving=0.02 if task == "sdoor_open" else 0.1)
+
+
 SUITE = Suite(
     name="franka_kitchen",
     tasks=tuple(sorted(_TASKS)),
@@ -177,4 +186,5 @@ SUITE = Suite(
     control_hz=12,
     packages=("gymnasium-robotics", "mujoco", "gymnasium"),
     make=FrankaKitchenEnv,
+    entries=_entries,
 )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
-from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
+from robot_eval.environment import EnvSettings, Observation, RobotEnv, StateEntries, Suite, entries
 from robot_eval.variation import SceneParts, Starts, Zone
 
 _PARTS = SceneParts(
@@ -24,6 +24,8 @@ _PARTS = SceneParts(
     fixed_bodies=("tablelink", "RetainingWall", "mocap"),
     zones=(Zone((-0.62, -0.45), (0.35, 0.9), 0.0), Zone((0.45, 0.62), (0.35, 0.9), 0.0)),
 )
+# The state of all others has zeros for a second object.
+_TWO_OBJECTS = ("hammer-v3", "stick-pull-v3", "stick-push-v3")
 
 
 class MetaWorldEnv(RobotEnv):
@@ -77,6 +79,11 @@ class MetaWorldEnv(RobotEnv):
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
 
+def _entries(task: str) -> StateEntries:
+    """Hand, gripper, then place and quaternion of a first object and, in three tasks, of a second one."""
+    return StateEntries(entries(0), entries(4, 11) if task in _TWO_OBJECTS else entries(4))
+
+
 SUITE = Suite(
     name="metaworld",
     tasks=tuple(sorted(ALL_V3_ENVIRONMENTS)),
@@ -86,4 +93,5 @@ SUITE = Suite(
     control_hz=80,
     packages=("metaworld", "mujoco", "gymnasium"),
     make=MetaWorldEnv,
+    entries=_entries,
 )

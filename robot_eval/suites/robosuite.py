@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from egorep.shims import import_robosuite
-from robot_eval.environment import EnvSettings, Observation, RobotEnv, Suite
+from robot_eval.environment import EnvSettings, Observation, RobotEnv, StateEntries, Suite, entries
 from robot_eval.experts.robosuite import EXPERTS
 from robot_eval.variation import SceneParts, Starts, Zone
 
@@ -46,6 +46,17 @@ _ZONES = {
     "Can": (Zone((-0.05, 0.05), (0.08, 0.22), 0.8), Zone((0.15, 0.25), (0.08, 0.22), 0.8)),
     "Door": (Zone((-0.70, -0.30), (0.30, 0.55), 0.0),),
     "Transport": (Zone((-0.30, 0.30), (-0.20, 0.20), 0.0),),
+}
+# Of the state, where the places of the task's objects begin; hands come before, 9 numbers an arm.
+_HAND = 9
+_OBJECTS = {
+    "Can": (16,),
+    "Door": (12,),  # the handle
+    "Lift": (9,),
+    "Square": (16,),
+    "Stack": (9, 16),
+    "ToolHang": (16, 30, 44),  # stand, frame, tool
+    "Transport": (18, 25, 32),  # payload, trash, handle of the lid
 }
 _MIDDLES = {"Can": (0.1, 0.0, 0.85), "Door": (-0.15, -0.25, 1.0), "Transport": (0.0, 0.0, 0.85)}
 
@@ -185,6 +196,11 @@ def _env_args(settings: EnvSettings) -> dict[str, Any]:
     }
 
 
+def _entries(task: str) -> StateEntries:
+    hands = (0, _HAND) if task == "Transport" else (0,)
+    return StateEntries(entries(*hands), entries(*_OBJECTS[task]))
+
+
 SUITE = Suite(
     name="robosuite",
     tasks=tuple(_ENVIRONMENTS),
@@ -194,6 +210,7 @@ SUITE = Suite(
     control_hz=20,
     packages=("robosuite", "mujoco", "gymnasium"),
     make=RobosuiteEnv,
+    entries=_entries,
     horizons={"Transport": 700, "ToolHang": 700},
     env_args=_env_args,
 )

@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_module
 
 from robot_eval import looks
 from robot_eval.config import COMMAND, parse
+from robot_eval.probe_results import read_probes
 from robot_eval.results import read_results
 from robot_eval.run import Run, episode_seeds
 
@@ -62,7 +63,7 @@ def states(folder: Path, pattern: str) -> dict[str, tuple[int, int]]:
     return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.glob(pattern) if p.is_file()}
 
 
-FINISHED = ("out/units/*.json", "out/policies/*/*.safetensors", "data/demos/**/*.hdf5")
+FINISHED = ("out/units/*.json", "out/probes/*.json", "out/policies/*/*.safetensors", "data/demos/**/*.hdf5")
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,30 @@ def _run_until(folder: Path, pattern: str, count: int) -> None:
             os.kill(process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive, "simulators outlive the run that was killed"
+
+
+def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    short = ["protocol.budget.total=20", "protocol.episodes=1", "protocol.held_out_episodes=1", "demos=5"]
+
+    def printed(*more: str) -> str:
+        words = command(tmp_path, *short, *more)
+        return subprocess.run(words, capture_output=True, text=True, timeout=600, check=True).stdout
+
+    first = printed()
+    rows = read_probes(tmp_path / "out")
+    assert {row.encoder for row in rows} == {"random/timm/test_vit"}, "`state` sees no picture"
+    assert {row.encoder_seed for row in rows} == {0}
+    assert {row.target for row in rows} == {"hand", "object", "object moves", "direction"}
+    assert {row.episodes for row in rows} == {5}
+    assert "linear probes of frozen features, metaworld/button-press-v3" in first
+    assert "What the features know" in (tmp_path / "out" / "report.html").read_text()
+    before = states(tmp_path, "out/probes/*.json")
+    assert len(before) == 1
+    assert printed() == first
+    assert states(tmp_path, "out/probes/*.json") == before
+    assert "linear probes" not in printed("probes=false")
+    assert read_probes(tmp_path / "out") == []
+    assert "What the features know" not in (tmp_path / "out" / "report.html").read_text()
 
 
 # A second suite, of the first one's tasks; simulator processes import the command's file again.

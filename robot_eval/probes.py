@@ -1,0 +1,157 @@
+"""What the features of demonstrations know: where hand and objects are, what moves, and where the hand goes.
+
+Probes (`egorep.probing`) read these from what a policy sees of the pictures, in demonstrations alone, and ask
+the suite's `entries` where the truth stands in the state. Demonstrations record no contacts: that an object
+moves stands for that it is held or pushed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from egorep import probing
+from egorep.probing import Target
+from robot_eval.demos import content_key
+from robot_eval.environment import StateEntries
+from robot_eval.probe_results import ProbeRow
+from robot_eval.suites import load_suite
+
+_logger = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float32]
+
+AHEAD_SECONDS = 0.25
+_INSTANTS = 40  # of a demonstration at most: neighbouring frames say nearly the same, and probes take longer
+_LEAST = 1e-3  # standard deviation, metres or rad, below which a target does not vary
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What probes ask of a task's demonstrations.
+
+    Attributes:
+        steps: of each demonstration, the steps that are looked at.
+        demos: (N,) of every such step the number of its demonstration.
+        targets: that vary, each over the N steps: `hand` (3 metres an arm), `object` (metres or rad),
+            `object moves`, and `direction`, where the hand goes within the next quarter of a second (metres).
+    """
+
+    steps: list[npt.NDArray[np.int64]]
+    demos: npt.NDArray[np.int64]
+    targets: list[Target]
+
+
+def questions(states: Sequence[Floats], entries: StateEntries, control_hz: float) -> Questions:
+    """What to ask of demonstrations.
+
+    Args:
+        states: (T, S) of each demonstration.
+        entries: of the state.
+        control_hz: control steps per second.
+    """
+    ahead = max(1, round(AHEAD_SECONDS * control_hz))
+    steps = [_steps(len(state), ahead) for state in states]
+    hand, objects = list(entries.hand), list(entries.objects)
+    speeds = [_speeds(state[:, objects].astype(np.float64), control_hz) for state in states]
+    pairs = list(zip(states, steps, strict=True))
+    found: dict[str, list[npt.NDArray[Any]]] = {
+        "hand": [state[at][:, hand] for state, at in pairs],
+        "object": [state[at][:, objects] for state, at in pairs],
+        "object moves": [speed[at] > entries.moving for speed, at in zip(speeds, steps, strict=True)],
+        "direction": [state[at + ahead][:, hand] - state[at][:, hand] for state, at in pairs],
+    }
+    targets = [Target(name, np.concatenate(parts)) for name, parts in found.items()]
+    return Questions(
+        steps,
+        np.repeat(np.arange(len(steps)), [len(at) for at in steps]),
+        [target for target in targets if _varies(target.values)],
+    )
+
+
+def _steps(length: int, ahead: int) -> npt.NDArray[np.int64]:
+    """Equally far apart, each with a step before it and `ahead` steps after it."""
+    last = length - 1 - ahead
+    if last < 1:
+        return np.empty(0, np.int64)
+    return np.unique(np.linspace(1, last, min(last, _INSTANTS)).round().astype(np.int64))
+
+
+def _speeds(objects: npt.NDArray[np.float64], control_hz: float) -> npt.NDArray[np.float64]:
+    """(T,) of the fastest object, from the step before to the step after; per second."""
+    size = 3 if objects.shape[1] % 3 == 0 else 1
+    apart = objects.reshape(len(objects), -1, size)
+    moves = np.zeros(apart.shape[:2])
+    moves[1:-1] = np.linalg.norm(apart[2:] - apart[:-2], axis=-1)
+    return moves.max(axis=1) * control_hz / 2
+
+
+def _varies(values: npt.NDArray[Any]) -> bool:
+    if values.dtype == np.bool_:
+        return bool(values.any() and not values.all())
+    return values.size > 0 and float(np.sqrt(values.var(axis=0).mean())) > _LEAST
+
+
+@dataclass(frozen=True)
+class ProbeUnit:
+    """The probes of one encoder on one task's demonstrations; attributes as of `ProbeRow`."""
+
+    suite: str
+    task: str
+    train_variation: str
+    camera: str
+    demos: int
+    demos_fingerprint: str
+    encoder: str
+    encoder_fingerprint: str
+    encoder_seed: int
+    frames: int
+    stride: int
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides what is found."""
+        suite = load_suite(self.suite)
+        asked = {**asdict(suite.entries(self.task)), "ahead": AHEAD_SECONDS, "control_hz": suite.control_hz}
+        return content_key({**asdict(self), "asked": asked, "version": probing.VERSION})
+
+    def rows(self, features: Sequence[Floats], states: Sequence[Floats]) -> list[ProbeRow]:
+        """Probe features.
+
+        Args:
+            features: (T, D) of each demonstration, what a policy sees of the pictures.
+            states: (T, S) of each demonstration.
+
+        Returns:
+            A row for each target that varies and each kind of probe. None, which is logged, of fewer than
+            `egorep.probing.FOLDS` demonstrations that last long enough to see where the hand goes.
+        """
+        suite = load_suite(self.suite)
+        asked = questions(states, suite.entries(self.task), suite.control_hz)
+        episodes = len(np.unique(asked.demos))
+        if episodes < probing.FOLDS or not asked.targets:
+            _logger.info(
+                "%s/%s: no probes of %d demonstrations, which are too few", self.suite, self.task, episodes
+            )
+            return []
+        seen = np.concatenate([rows[at] for rows, at in zip(features, asked.steps, strict=True)])
+        scores = probing.probe(seen, asked.targets, asked.demos, probing.grouped_folds(asked.demos))
+        return [
+            ProbeRow(
+                **asdict(self),
+                target=target,
+                probe=kind,
+                measure=measure,
+                estimate=interval.estimate,
+                low=interval.low,
+                high=interval.high,
+                instants=len(seen),
+                episodes=episodes,
+            )
+            for target, kind, measure, interval in scores
+        ]

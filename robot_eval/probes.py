@@ -128,16 +128,14 @@ class ProbeUnit:
             states: (T, S) of each demonstration.
 
         Returns:
-            A row for each target that varies and each kind of probe. None, which is logged, of fewer than
+            A row for each target that varies and each kind of probe. None of fewer than
             `egorep.probing.FOLDS` demonstrations that last long enough to see where the hand goes.
         """
         suite = load_suite(self.suite)
         asked = questions(states, suite.entries(self.task), suite.control_hz)
         episodes = len(np.unique(asked.demos))
         if episodes < probing.FOLDS or not asked.targets:
-            _logger.info(
-                "%s/%s: no probes of %d demonstrations, which are too few", self.suite, self.task, episodes
-            )
+            _logger.debug("%s/%s: %d demonstrations are too few to probe", self.suite, self.task, episodes)
             return []
         seen = np.concatenate([rows[at] for rows, at in zip(features, asked.steps, strict=True)])
         scores = probing.probe(seen, asked.targets, asked.demos, probing.grouped_folds(asked.demos))

@@ -7,7 +7,6 @@ import pytest
 import torch
 from tiny_runs import settings
 
-from egorep.efficientnet_lite import efficientnet_lite0_classifier
 from egorep.models.egovideo import EgoVideo
 from egorep.models.stem import ConvolutionalStem
 from egorep.models.text import tokenize
@@ -150,7 +149,9 @@ def test_a_convolutional_stem_starts_from_its_photographs(films: Path) -> None:
     model = build_egovideo(settings(films, Path("nowhere"), model__architecture=architecture))
     stem = model.visual.patch_embed
     assert isinstance(stem, ConvolutionalStem)
-    assert torch.equal(stem.first[0].weight, efficientnet_lite0_classifier().conv_stem.weight)
+    wanted = ConvolutionalStem(32)
+    wanted.load_imagenet()
+    assert torch.equal(stem.first[0].weight, wanted.first[0].weight)
 
 
 def test_the_temperature_is_fixed_unless_it_is_to_be_learned(films: Path) -> None:

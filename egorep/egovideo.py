@@ -63,12 +63,17 @@ def egovideo_backbone(name: str, checkpoint: Path | None) -> Built:
     return EgoVideoBackbone(model), Preprocessing(size, CLIP_MEAN, CLIP_STD, interpolation="bicubic")
 
 
+def model_folder(folder: Path) -> Path:
+    """Where the model lies that a folder stands for: in a run of `python -m pretrain.train` in `model/`."""
+    of_run = folder / "model"
+    return of_run if of_run.is_dir() else folder
+
+
 def _read(name: str, checkpoint: Path) -> EgoVideo:
     config = SIZES[name]
     if not checkpoint.is_dir():
         return load_egovideo(checkpoint, config)
-    of_run = checkpoint / "model"  # where `python -m pretrain.train` leaves it
-    model: EgoVideo = EgoVideo.from_pretrained(of_run if of_run.is_dir() else checkpoint)
+    model: EgoVideo = EgoVideo.from_pretrained(model_folder(checkpoint))
     found = model.config.vision
     wanted = config.vision
     if (found.width, found.layers) != (wanted.width, wanted.layers):

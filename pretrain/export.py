@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 COMMAND = Command("pretrain.export", "pretrain.configs", "export")
 
-_MEGABYTE = 1e6
-
 
 @dataclass
 class ExportSettings:
@@ -68,13 +66,15 @@ def _texts(settings: ExportSettings) -> list[str]:
 
 def _job(config: DictConfig) -> None:
     settings = typed(config, ExportSettings)
+    run = Path(settings.run)
+    if not run.is_dir():
+        raise ConfigError(f"run={run} is no folder: `python -m pretrain.train out=...` makes one")
+    from egorep.egovideo import model_folder
     from egorep.models.egovideo import EgoVideo
 
-    run = Path(settings.run)
     try:
         texts = _texts(settings)
-        folder = run / "model" if (run / "model").is_dir() else run
-        model: EgoVideo = EgoVideo.from_pretrained(folder) if folder.is_dir() else _missing(run)
+        model: EgoVideo = EgoVideo.from_pretrained(model_folder(run))
         small = export(model, texts, writable_folder("out", settings.out))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
@@ -83,12 +83,8 @@ def _job(config: DictConfig) -> None:
     sys.stdout.write(
         f"{weights}: {sum(value.numel() for value in small.parameters()) / 1e6:.1f} million weights, "
         f"{len(small.config.text.tokens)} tokens of {len(texts)} narrations, "
-        f"{weights.stat().st_size / _MEGABYTE:.1f} MB\n"
+        f"{weights.stat().st_size / 1e6:.1f} MB\n"
     )
-
-
-def _missing(run: Path) -> EgoVideo:
-    raise FileNotFoundError(f"run={run} is no folder: `python -m pretrain.train out=...` makes one")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

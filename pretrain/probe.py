@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 COMMAND = Command("pretrain.probe", "pretrain.configs", "probe")
 
 _SOMETHING_MISSING = 1  # exit status where the figures are not over everything
-_NAMED = 20  # problems that are printed; the JSON has them all
 
 
 @dataclass
@@ -126,12 +125,17 @@ class ProbeResult:
         return "\n".join([f"EgoSim, pool {self.pool}, {judged}", *map(str.rstrip, lines), *self._losses()])
 
     def _losses(self) -> list[str]:
-        found = [(name, problem) for name, problems in self.problems.items() for problem in problems]
+        from pretrain.benchmarks.report import listed
+        from pretrain.benchmarks.tasks import Problem
+
+        found = [
+            Problem(f"{encoder}, {problem.name}", problem.reason)
+            for encoder, problems in self.problems.items()
+            for problem in problems
+        ]
         if not found:
             return [f"all {self.clips} clips were read"]
-        shown = [f"  {name}, {problem.name}: {problem.reason}" for name, problem in found[:_NAMED]]
-        more = [f"  and {len(found) - _NAMED} more, see the JSON file"] if len(found) > _NAMED else []
-        return [f"NOT READ: {len(found)} of {self.clips} clips an encoder", *shown, *more]
+        return [f"NOT READ: {len(found)} of {self.clips} clips an encoder", *listed(found)]
 
 
 def evaluate(

@@ -38,17 +38,14 @@ def _job(config: DictConfig) -> None:
         config.out = HydraConfig.get().runtime.output_dir
     run_config = parse(config)
     # Heavy parts are imported once the settings are known to be good.
-    from robot_eval.probe_results import probes_text, read_probes
-    from robot_eval.report import write_report
+    from robot_eval.probe_results import read_probes
+    from robot_eval.report import tables_text, write_report
     from robot_eval.run import Run
-    from robot_eval.stats import encoder_order, summarise, table_text
 
     with _alone_in(Path(run_config.out)):
         rows = Run(run_config).execute()
         report = write_report(run_config.out)
-    summary = summarise(rows)
-    found = probes_text(read_probes(run_config.out), encoder_order(summary))
-    tables = "\n".join(text for text in (table_text(summary), found) if text)
+    tables = tables_text(rows, read_probes(run_config.out))
     sys.stdout.write(f"\n{tables}\n\nreport: {report}\n")
 
 

@@ -231,9 +231,9 @@ class StateEntries:
     moving: float = 0.02
 
 
-def entries(*firsts: int, count: int = 3) -> tuple[int, ...]:
-    """Entries of `count` numbers each, by the first of them."""
-    return tuple(first + place for first in firsts for place in range(count))
+def entries(*firsts: int) -> tuple[int, ...]:
+    """Entries of x, y, z each, by those of x."""
+    return tuple(first + axis for first in firsts for axis in range(3))
 
 
 @dataclass(frozen=True)

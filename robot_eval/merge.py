@@ -18,10 +18,9 @@ from typing import NoReturn
 import pandas as pd
 
 from egorep.files import replacing, writable_folder
-from robot_eval.probe_results import ProbeRow, ProbeStore, probes_text, read_probes, write_probes
-from robot_eval.report import write_report
+from robot_eval.probe_results import ProbeRow, ProbeStore, read_probes, write_probes
+from robot_eval.report import tables_text, write_report
 from robot_eval.results import EvaluationRow, ResultStore, read_rows, write_results
-from robot_eval.stats import encoder_order, summarise, table_text
 
 _logger = logging.getLogger(__name__)
 
@@ -81,10 +80,7 @@ class Merged:
         counts = f"{len(self.rows)} evaluations of {len(self.runs)} runs: {self.table}"
         if self.report is None:
             return counts
-        summary = summarise(self.rows)
-        probes = probes_text(self.probes, encoder_order(summary))
-        tables = "\n".join(text for text in (table_text(summary), probes) if text)
-        return f"{tables}\n\n{counts}\nreport: {self.report}"
+        return f"{tables_text(self.rows, self.probes)}\n\n{counts}\nreport: {self.report}"
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:

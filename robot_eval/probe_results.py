@@ -39,8 +39,8 @@ IDENTITY = (
 
 
 @dataclass(frozen=True)
-class ProbeRow:
-    """How well one probe reads one target from an encoder's features of a task's demonstrations.
+class Probed:
+    """What is probed: an encoder's features of a task's demonstrations.
 
     Attributes:
         suite, task, train_variation, camera, demos, demos_fingerprint: of the demonstrations.
@@ -48,9 +48,6 @@ class ProbeRow:
         encoder_seed: which draw of an untrained encoder; 0 for others.
         frames: of the past that are fused, as a policy of the run sees them.
         stride: control steps between the frames that an encoder of clips looks at; 1 for others.
-        target, probe, measure, estimate, low, high: see `egorep.probing.Score`.
-        instants: how many steps of the demonstrations were looked at.
-        episodes: how many demonstrations they are from.
     """
 
     suite: str
@@ -64,6 +61,18 @@ class ProbeRow:
     encoder_seed: int
     frames: int
     stride: int
+
+
+@dataclass(frozen=True)
+class ProbeRow(Probed):
+    """How well one probe reads one target from them.
+
+    Attributes:
+        target, probe, measure, estimate, low, high: see `egorep.probing.Score`.
+        instants: how many steps of the demonstrations were looked at.
+        episodes: how many demonstrations they are from.
+    """
+
     target: str
     probe: str
     measure: str

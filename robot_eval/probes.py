@@ -19,7 +19,7 @@ from egorep import probing
 from egorep.probing import Target
 from robot_eval.demos import content_key
 from robot_eval.environment import StateEntries
-from robot_eval.probe_results import ProbeRow
+from robot_eval.probe_results import Probed, ProbeRow
 from robot_eval.suites import load_suite
 
 _logger = logging.getLogger(__name__)
@@ -98,20 +98,8 @@ def _varies(values: npt.NDArray[Any]) -> bool:
 
 
 @dataclass(frozen=True)
-class ProbeUnit:
-    """The probes of one encoder on one task's demonstrations; attributes as of `ProbeRow`."""
-
-    suite: str
-    task: str
-    train_variation: str
-    camera: str
-    demos: int
-    demos_fingerprint: str
-    encoder: str
-    encoder_fingerprint: str
-    encoder_seed: int
-    frames: int
-    stride: int
+class ProbeUnit(Probed):
+    """The probes of one encoder on one task's demonstrations."""
 
     @property
     def key(self) -> str:

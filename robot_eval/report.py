@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from egorep.figures import to_svg
 from egorep.files import replacing
 from robot_eval.looks import LookNote, look_notes
 from robot_eval.plots import colours, curves_figure, data_uri, drops_figure, success_figure, to_png
-from robot_eval.probe_results import probe_tables, read_probes
+from robot_eval.probe_results import ProbeRow, probe_tables, probes_text, read_probes
 from robot_eval.results import read_results
 from robot_eval.stats import (
     ALL_TASKS,
@@ -29,6 +29,7 @@ from robot_eval.stats import (
     successes,
     suite_means,
     summarise,
+    table_text,
 )
 
 # Typographic signs for the page, spelled out because they look like a hyphen in an editor.
@@ -86,6 +87,17 @@ def write_report(run_folder: str | Path) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
+
+
+def tables_text(rows: pd.DataFrame, probes: Sequence[ProbeRow]) -> str:
+    """What a run found, for a terminal: success with its intervals and, where there are probes, theirs.
+
+    Raises:
+        ValueError: the results mix experiments (see `summarise`).
+    """
+    summary = summarise(rows)
+    known = probes_text(probes, encoder_order(summary))
+    return "\n".join(text for text in (table_text(summary), known) if text)
 
 
 def save_figure(run_folder: str | Path, path_png: str | Path) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,8 +117,8 @@ class EgoVideo(
                 f"this model knows {len(self.config.text.tokens)} tokens alone, not all of CLIP's"
             )
         tokens = tokens_of(texts)
-        text = dataclasses.replace(self.config.text, tokens=tokens)
-        model = EgoVideo(dataclasses.replace(self.config, text=text))
+        text = replace(self.config.text, tokens=tokens)
+        model = EgoVideo(replace(self.config, text=text))
         weights = self.state_dict()
         weights["textual.token_embedding.weight"] = weights["textual.token_embedding.weight"][list(tokens)]
         model.load_state_dict(weights)

@@ -25,7 +25,7 @@ class ConvolutionalStem(nn.Module):
     the first stages of a network of photographs it learns from thousands ("Early convolutions help
     transformers see better", Xiao et al. 2021, and the hybrids of Dosovitskiy et al. 2021). The stages stay
     as they are, without gradient. Their batch norms, which always go by their stored statistics, are folded
-    into the convolutions: a third less time.
+    into the convolutions, which saves passes over the maps.
 
     Args:
         width: of a token.

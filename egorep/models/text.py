@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from egorep.models.block import Block, init_block
-from egorep.models.config import EgoVideoConfig
+from egorep.models.config import EgoVideoConfig, TextConfig
 
 _NORM_EPS = 1e-5  # in the release and in CLIP alike
 
@@ -35,12 +35,7 @@ class TextTower(nn.Module):
         self.gradient_checkpointing = False
         known = text.vocabulary if text.tokens is None else len(text.tokens)
         self.token_embedding = nn.Embedding(known, text.width)
-        if text.tokens is not None:
-            rows = torch.full((text.vocabulary,), -1)  # the embedding refuses it: a token that is not known
-            rows[list(text.tokens)] = torch.arange(known)
-            self.register_buffer("rows", rows, persistent=False)
-        else:
-            self.rows = None
+        self.register_buffer("rows", _rows(text), persistent=False)
         self.position = nn.Parameter(torch.empty(text.context_length, text.width))
         self.blocks = nn.ModuleList(
             Block(text.width, text.heads, _NORM_EPS, config.activation) for _ in range(text.layers)
@@ -66,6 +61,14 @@ class TextTower(nn.Module):
                 tokens = block(tokens, is_causal=True)
         result: torch.Tensor = self.norm_final(tokens[torch.arange(len(ids), device=ids.device), ends])
         return result
+
+
+def _rows(text: TextConfig) -> torch.Tensor | None:
+    if text.tokens is None:
+        return None
+    rows = torch.full((text.vocabulary,), -1)  # the embedding refuses it: a token that is not known
+    rows[list(text.tokens)] = torch.arange(len(text.tokens))
+    return rows
 
 
 def tokenize(

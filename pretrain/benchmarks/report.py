@@ -80,13 +80,18 @@ class Result:
     def _losses(self) -> list[str]:
         if not self.problems:
             return [f"all {self.clips} clips were read"]
-        shown = [f"  {problem.name}: {problem.reason}" for problem in self.problems[:_NAMED]]
-        more = len(self.problems) - len(shown)
         head = (
             f"NOT EVALUATED: {len(self.problems)} entries; "
             f"the figures are over {self.clips_read} of {self.clips} clips"
         )
-        return [head, *shown, *([f"  and {more} more, see the JSON file"] if more else [])]
+        return [head, *listed(self.problems)]
+
+
+def listed(problems: Sequence[Problem]) -> list[str]:
+    """Lines that name the first problems, and how many more there are."""
+    shown = [f"  {problem.name}: {problem.reason}" for problem in problems[:_NAMED]]
+    more = len(problems) - len(shown)
+    return [*shown, *([f"  and {more} more, see the JSON file"] if more else [])]
 
 
 def data_fingerprint(tasks: Sequence[Task]) -> str:

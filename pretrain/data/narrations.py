@@ -29,8 +29,10 @@ from egorep.names import unknown
 from pretrain.data.video import SUFFIXES
 
 CSV = "narrations.csv"
-HOD_CSV = "hod.csv"
 """Name of the CSV in a data set's folder."""
+
+HOD_CSV = "hod.csv"
+"""Name of the CSV in the folder of a HOD data set."""
 
 TEXT_COLUMNS = ("caption", "text", "narration")
 """Columns that hold texts, the first that a CSV has being read: HOD narrations before original ones."""

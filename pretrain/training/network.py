@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from egorep.checkpoints import load_egovideo
+from egorep.egovideo import model_folder
 from egorep.models.config import SIZES, EgoVideoConfig
 from egorep.models.egovideo import EgoVideo
 from egorep.models.stem import ConvolutionalStem
@@ -253,8 +254,7 @@ def _for_stage(architecture: EgoVideoConfig, config: TrainConfig) -> EgoVideoCon
 
 def _read_init(path: Path, wanted: EgoVideoConfig) -> EgoVideo:
     if path.is_dir():
-        folder = path / "model" if (path / "model").is_dir() else path
-        model: EgoVideo = EgoVideo.from_pretrained(folder)
+        model: EgoVideo = EgoVideo.from_pretrained(model_folder(path))
         return model
     clip_projection = read_weights(path).get("visual.proj")
     if clip_projection is None:

@@ -56,6 +56,22 @@ class Backbone(nn.Module, ABC):
         """Features of normalised pixels, (N, 3, S, S); (N, T, 3, S, S) where `num_frames` is above 1."""
 
 
+class FramewiseBackbone(Backbone):
+    """A backbone of clips that begins with each frame by itself, which a stream then does once a frame."""
+
+    @abstractmethod
+    def frames(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What N frames show by themselves, (N, ...), of (N, 3, S, S) normalised pixels."""
+
+    @abstractmethod
+    def together(self, frames: torch.Tensor) -> Features:
+        """Features of N clips, of (N, T, ...) that `frames` gave of each of their frames."""
+
+    def forward(self, pixels: torch.Tensor) -> Features:
+        """Features of (N, T, 3, S, S) normalised pixels."""
+        return self.together(self.frames(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2]))
+
+
 class VisionLanguageBackbone(Backbone):
     """A backbone whose features have a `joint` part, and that knows text."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from egorep.backbones import Built, Features, VisionLanguageBackbone
+from egorep.backbones import Built, Features, FramewiseBackbone, VisionLanguageBackbone
 from egorep.checkpoints import load_egovideo
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
@@ -17,7 +17,7 @@ from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 EGOVIDEO_PUBLISHED = "EgoHOD (Pei et al., ICLR 2025), repository OpenRobotLab/EgoHOD"
 
 
-class EgoVideoBackbone(VisionLanguageBackbone):
+class EgoVideoBackbone(FramewiseBackbone, VisionLanguageBackbone):
     """EgoVideo behind the signature of every encoder.
 
     `pooled` is the class token after the final norm; of a slow-fast model the slow pathway's and the fast
@@ -31,9 +31,13 @@ class EgoVideoBackbone(VisionLanguageBackbone):
         self.num_frames = model.config.num_frames
         self.architecture = repr(model.config)
 
-    def forward(self, pixels: torch.Tensor) -> Features:
-        """Features of (N, T, 3, S, S) normalised pixels."""
-        video = self.model.encode_video(pixels)
+    def frames(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, P, C) of (N, 3, S, S) normalised pixels: the tokens of their patches, before any attention."""
+        return self.model.visual.patches(pixels[:, None])[:, 0]
+
+    def together(self, frames: torch.Tensor) -> Features:
+        """Features of (N, T, P, C)."""
+        video = self.model.encode_patches(frames)
         pathways = [video.slow] if video.fast is None else [video.slow, video.fast]
         pooled = torch.cat([pathway.classes for pathway in pathways], dim=-1)
         grid = self.model.config.vision.grid

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from egorep import names
-from egorep.backbones import Backbone, Features, VisionLanguageBackbone
-from egorep.engines import ENGINES, OpenVINONetwork
+from egorep.backbones import Backbone, Features, FramewiseBackbone, VisionLanguageBackbone
+from egorep.engines import ENGINES, CompiledBackbone
 from egorep.preprocessing import Preprocessing, as_clips, middle_frames
 from egorep.streaming import EncoderStream, frame_ages
 
 Observation = Literal["picture", "proprio", "state"]
 
-POOLS = ("cls", "mean", "joint", "patches")
+POOLS = ("cls", "mean", "joint", "grid", "patches")
+_CELLS = 3  # of pool "grid", each way
 DEFAULT_MAX_BATCH = {"cpu": 1}
 DEFAULT_MAX_BATCH_ACCELERATOR = 256
 # Frames handed to OpenVINO at a time: enough for every core, little memory.
@@ -43,8 +44,9 @@ class Encoder(nn.Module):
         image_size: side of the network's square input, pixels.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
             "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
-            shared with text, of encoders that have one) or "patches" (the patch tokens themselves, flattened;
-            of clips those of the last time step).
+            shared with text, of encoders that have one), "grid" (the patch tokens averaged in each of 3 x 3
+            equal parts of the picture, row by row) or "patches" (the patch tokens themselves, flattened). The
+            last two tell where things are; of clips they are those of the last time step.
         grid: (h, w, C), rows, columns and channels of the patch tokens.
         fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
             torch, which rounds differently; hexadecimal.
@@ -108,7 +110,7 @@ class Encoder(nn.Module):
         self.to(device)
         self.dim = self._probe()
         compiled = engine == "openvino"
-        self._compiled = OpenVINONetwork(backbone, preprocessing.image_size) if compiled else None
+        self._compiled = CompiledBackbone(backbone, preprocessing.image_size) if compiled else None
 
     @property
     def device(self) -> torch.device:
@@ -210,9 +212,35 @@ class Encoder(nn.Module):
             return self(pictures)
         ages = frame_ages(self.num_frames, stride)
         windows = np.maximum(np.arange(len(pictures))[:, None] - ages, 0)
+        held, features = self.remember(pictures[:1])[:0], []
         # A part at a time: all windows together are `num_frames` times the episode.
-        parts = torch.from_numpy(windows).split(COMPILED_BATCH)
-        return torch.cat([self(pictures[part]) for part in parts])
+        for part in torch.from_numpy(windows).split(COMPILED_BATCH):
+            oldest, newest = int(part[0, 0]), int(part[-1, -1])
+            fresh = self.remember(pictures[newest + 1 - len(part) : newest + 1])
+            held = torch.cat([held, fresh])[-(newest + 1 - oldest) :]
+            features.append(self.recall(held[part - oldest]))
+        return torch.cat(features)
+
+    @torch.no_grad()
+    def remember(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What has to be kept of (N, H, W, 3) uint8 pictures to see windows of them later: (N, ...).
+
+        Of a framewise backbone that is what it makes of each frame by itself, which is then computed once
+        and not again in every window that a frame is part of; of others the pictures.
+        """
+        return self._frames(pictures) if self._framewise else pictures
+
+    @torch.no_grad()
+    def recall(self, windows: torch.Tensor) -> torch.Tensor:
+        """(N, D) features of (N, T, ...) that `remember` gave; what `forward` gives of the pictures.
+
+        Raises:
+            FloatingPointError: the network gave features that are not finite.
+        """
+        if not self._framewise:
+            return self(windows)
+        parts = windows[:, middle_frames(windows.shape[1], self.num_frames)].split(self._batch)
+        return self._finite([self._pooled(self._framewise.together(part)) for part in parts])
 
     @torch.no_grad()
     def text(self, texts: Sequence[str]) -> torch.Tensor:
@@ -273,7 +301,10 @@ class Encoder(nn.Module):
             inputs = clips[:, middle_frames(clips.shape[1], self.num_frames)]
         else:
             inputs = clips.flatten(0, 1)
-        for part in inputs.split(COMPILED_BATCH if self._compiled else self.max_batch):
+        for part in inputs.split(self._batch):
+            if self._framewise:
+                yield self._framewise.together(self._frames(part.flatten(0, 1)).unflatten(0, part.shape[:2]))
+                continue
             pixels = self.preprocessing(part.to(self.device))
             if self._compiled:
                 yield self._compiled(pixels)
@@ -282,12 +313,27 @@ class Encoder(nn.Module):
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
             yield self.backbone(pixels)
 
+    @property
+    def _batch(self) -> int:
+        return COMPILED_BATCH if self._compiled else self.max_batch
+
+    @property
+    def _framewise(self) -> FramewiseBackbone | CompiledBackbone | None:
+        backbone = getattr(self, "backbone", None)
+        return (self._compiled or backbone) if isinstance(backbone, FramewiseBackbone) else None
+
+    def _frames(self, pictures: torch.Tensor) -> torch.Tensor:
+        """What a framewise backbone makes of each of (N, H, W, 3) pictures."""
+        assert self._framewise is not None
+        parts = [self.preprocessing(part.to(self.device)) for part in pictures.split(self._batch)]
+        return torch.cat([self._framewise.frames(part) for part in parts])
+
     def _pooled(self, features: Features) -> torch.Tensor:
         if self.pool == "joint":
             return _joint(features)
-        if self.pool == "patches":
+        if self.pool in ("grid", "patches"):
             tokens = features.tokens if features.tokens.ndim == 4 else features.tokens[:, -1]
-            return tokens.flatten(1)
+            return (tokens if self.pool == "patches" else _in_cells(tokens)).flatten(1)
         return features.pooled if self.pool == "cls" else features.tokens.flatten(1, -2).mean(1)
 
     def _finite(self, parts: list[torch.Tensor]) -> torch.Tensor:
@@ -308,9 +354,15 @@ class Encoder(nn.Module):
         features = self.backbone(blank)
         if self.pool == "joint" and features.joint is None:
             raise ValueError(
-                f"encoder {self.name!r} shares no space with text: choose pool 'cls', 'mean' or 'patches'"
+                f"encoder {self.name!r} shares no space with text: "
+                "choose pool 'cls', 'mean', 'grid' or 'patches'"
             )
         height, width, channels = features.tokens.shape[-3:]
+        if self.pool == "grid" and min(height, width) < _CELLS:
+            raise ValueError(
+                f"pool 'grid' wants {_CELLS} x {_CELLS} patch tokens at least, encoder {self.name!r} has "
+                f"{height} x {width}: choose pool 'patches'"
+            )
         self.grid = (height, width, channels)
         return self._pooled(features).shape[-1]
 
@@ -346,6 +398,12 @@ class BlindEncoder(Encoder):
 
     def _vision_language(self) -> VisionLanguageBackbone:
         raise ValueError(f"encoder {self.name!r} looks at no picture, so it compares with no text")
+
+
+def _in_cells(tokens: torch.Tensor) -> torch.Tensor:
+    """(N, h, w, C) to (N, 3, 3, C), averages over cells that cover the picture evenly."""
+    pooled: torch.Tensor = nn.functional.adaptive_avg_pool2d(tokens.permute(0, 3, 1, 2), _CELLS)
+    return pooled.permute(0, 2, 3, 1)
 
 
 def _joint(features: Features) -> torch.Tensor:

@@ -7,39 +7,40 @@ runs one picture or clip per core, several times as many frames a second as torc
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
-from egorep.backbones import Backbone, Features
+from egorep.backbones import Backbone, Features, FramewiseBackbone
 from egorep.cores import cores
 
 ENGINES = ("torch", "openvino")
 
 
 class OpenVINONetwork:
-    """A backbone compiled by OpenVINO for the CPU, in float32.
+    """A network compiled by OpenVINO for the CPU, in float32.
 
     Every picture or clip is one request on one core, so its features do not depend on what stands beside it,
     nor on how many cores there are.
 
     Args:
-        backbone: the network; its weights are copied.
-        image_size: side of its square input, pixels.
+        network: from one tensor to one or more; its weights are copied.
+        shape: of one input.
 
     Raises:
         ImportError: OpenVINO is not installed.
         RuntimeError: OpenVINO cannot convert this network.
     """
 
-    def __init__(self, backbone: Backbone, image_size: int) -> None:
+    def __init__(self, network: nn.Module, shape: Sequence[int]) -> None:
         try:
             import openvino
         except ImportError as error:
             raise ImportError("engine 'openvino' needs OpenVINO: pip install openvino") from error
         try:
-            frames = (backbone.num_frames,) if backbone.num_frames > 1 else ()
-            model = _convert(backbone, (1, *frames, 3, image_size, image_size))
+            model = _convert(network, [1, *shape])
         except Exception as error:
             raise RuntimeError(
                 f"OpenVINO cannot convert this network ({error}); use engine='torch'"
@@ -53,24 +54,63 @@ class OpenVINONetwork:
         self._queue = openvino.AsyncInferQueue(compiled, cores())
         self._queue.set_callback(_keep_outputs)
 
-    def __call__(self, pixels: torch.Tensor) -> Features:
-        """Features of float32 pixels on the CPU, shaped as the backbone takes them."""
-        outputs: list[Any] = [None] * len(pixels)
-        for index, frame in enumerate(pixels.contiguous().numpy()):
-            self._queue.start_async([frame[None]], (outputs, index))
+    def __call__(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """All outputs, (N, ...) each, of (N, *shape) float32 on the CPU."""
+        outputs: list[Any] = [None] * len(inputs)
+        for index, one in enumerate(inputs.contiguous().numpy()):
+            self._queue.start_async([one[None]], (outputs, index))
         self._queue.wait_all()
-        return Features(*(torch.cat(parts) for parts in zip(*outputs, strict=True)))
+        return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
 
 
-class _Traceable(torch.nn.Module):
-    """A backbone that leaves out the features it has not: a traced graph has no None."""
+class CompiledBackbone:
+    """A backbone by OpenVINO.
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        backbone: its weights are copied.
+        image_size: side of its square input, pixels.
+
+    Raises:
+        ImportError, RuntimeError: as `OpenVINONetwork` does.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: int) -> None:
+        picture = (3, image_size, image_size)
+        if isinstance(backbone, FramewiseBackbone):
+            self._frames = OpenVINONetwork(_Traceable(backbone, "frames"), picture)
+            with torch.no_grad():
+                frame = backbone.frames(torch.zeros(1, *picture))
+            shape = (backbone.num_frames, *frame.shape[1:])
+            self._whole = OpenVINONetwork(_Traceable(backbone, "together"), shape)
+        else:
+            clip = (backbone.num_frames, *picture) if backbone.num_frames > 1 else picture
+            self._whole = OpenVINONetwork(_Traceable(backbone), clip)
+
+    def frames(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As `FramewiseBackbone.frames`, of such a backbone."""
+        return self._frames(pixels)[0]
+
+    def together(self, frames: torch.Tensor) -> Features:
+        """As `FramewiseBackbone.together`, of such a backbone."""
+        return Features(*self._whole(frames))
+
+    def __call__(self, pixels: torch.Tensor) -> Features:
+        """Features of normalised pixels, of a backbone that is not framewise."""
+        return Features(*self._whole(pixels))
+
+
+class _Traceable(nn.Module):
+    """A method of a backbone without the outputs that it leaves out: a traced graph has no None."""
+
+    def __init__(self, backbone: Backbone, method: str = "forward") -> None:
         super().__init__()
         self.backbone = backbone
+        self.method = method
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(part for part in self.backbone(pixels) if part is not None)
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = getattr(self.backbone, self.method)(inputs)
+        parts = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+        return tuple(part for part in parts if part is not None)
 
 
 def _keep_outputs(request: Any, slot: tuple[list[Any], int]) -> None:
@@ -79,7 +119,7 @@ def _keep_outputs(request: Any, slot: tuple[list[Any], int]) -> None:
     outputs[index] = [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
 
 
-def _convert(backbone: Backbone, shape: tuple[int, ...]) -> Any:
+def _convert(network: nn.Module, shape: list[int]) -> Any:
     # Not openvino.convert_model, which reports its use to a server.
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -87,9 +127,7 @@ def _convert(backbone: Backbone, shape: tuple[int, ...]) -> Any:
     frontend = FrontEndManager().load_by_framework("pytorch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its own tracer deprecated, at every step
-        decoder = TorchScriptPythonDecoder(
-            _Traceable(backbone), example_input=(torch.zeros(shape),), trace_kwargs={}
-        )
+        decoder = TorchScriptPythonDecoder(network, example_input=(torch.zeros(shape),), trace_kwargs={})
     model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(shape))
+    model.reshape(shape)
     return model

@@ -47,7 +47,8 @@ def load_encoder(
             .safetensors or .pth file; for EgoVideo also a folder that `EgoVideo.save_pretrained` wrote.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
             "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
-            that EgoVideo's pictures share with text) or "patches" (the patch tokens themselves, flattened).
+            that EgoVideo's pictures share with text), "grid" (the patch tokens averaged in each of 3 x 3
+            parts of the picture) or "patches" (the patch tokens themselves, flattened).
         device: where it runs and where the features lie.
         max_batch: pictures or clips in one pass of the network; by default 1 on a CPU and 256 elsewhere.
         seed: draws untrained weights; no other random state is touched.

@@ -34,8 +34,9 @@ class EncoderStream:
     Features equal those of `encoder(window)`, bit for bit on a CPU with the default `max_batch`. The window
     of an environment is its newest frame and the frames that came `stride`, 2 * `stride`, ... steps before
     it, `encoder.num_frames` in all, the newest last; where the episode had not begun, its first frame stands
-    in. Frames are kept as uint8 on the device of the first ones, and no more of them than a window spans:
-    memory is constant.
+    in. Of each frame is kept what `encoder.remember` makes of it, on the device of the first ones, and of no
+    more frames than a window spans: memory is constant, and of EgoVideo's network only the part in which
+    frames look at each other is computed at every step for all of them.
 
     Attributes:
         encoder: what looks at the frames. One of single pictures sees the newest frame only.
@@ -58,7 +59,8 @@ class EncoderStream:
         self._ages = frame_ages(encoder.num_frames, stride)
         self._newest = np.zeros(num_envs, dtype=np.int64)
         self._fresh = np.ones(num_envs, dtype=np.bool_)
-        self._frames = torch.empty(0, dtype=torch.uint8)
+        self._size: tuple[int, ...] = ()
+        self._frames = torch.empty(0)
         self._features = torch.empty(0)
 
     def __call__(self, frames: object, mask: Mask | None = None) -> torch.Tensor:
@@ -125,39 +127,43 @@ class EncoderStream:
             raise ValueError(
                 f"{wanted}; got {len(clips)} pictures: encoder.stream(num_envs={len(clips)}) takes as many"
             )
-        size, before = tuple(clips.shape[2:4]), tuple(self._frames.shape[2:4])
-        if not self._fresh.all() and size != before:
+        size = tuple(clips.shape[2:4])
+        if not self._fresh.all() and size != self._size:
             raise ValueError(
-                f"pictures changed their size in mid-episode, from {before} to {size} (height, width): "
+                f"pictures changed their size in mid-episode, from {self._size} to {size} (height, width): "
                 "keep one size, or call stream.reset() first"
             )
+        self._size = size
         return clips[:, 0]
 
     def _remember(self, pictures: torch.Tensor, rows: npt.NDArray[np.int64]) -> None:
         """Store the new frames of the environments `rows`; in an episode's beginning, in every place."""
-        shape = (self.num_envs, int(self._ages[0]) + 1, *pictures.shape[1:])
+        if not len(rows):
+            return
+        at = torch.from_numpy(rows)
+        kept = self.encoder.remember(pictures[at])
+        shape = (self.num_envs, int(self._ages[0]) + 1, *kept.shape[1:])
         if self._frames.shape != shape:
             # A tensor born in inference mode could not be written to outside of it.
             with torch.inference_mode(False):
-                self._frames = torch.empty(shape, dtype=torch.uint8, device=pictures.device)
-        pictures = pictures.to(self._frames.device)
+                self._frames = torch.empty(shape, dtype=kept.dtype, device=kept.device)
+        kept = kept.to(self._frames.device)
         self._newest[rows] = (self._newest[rows] + 1) % shape[1]
-        at = torch.from_numpy(rows)
-        self._frames[at, torch.from_numpy(self._newest[rows])] = pictures[at]
-        begun = torch.from_numpy(rows[self._fresh[rows]])
-        self._frames[begun] = pictures[begun, None]
+        self._frames[at, torch.from_numpy(self._newest[rows])] = kept
+        begun = torch.from_numpy(self._fresh[rows])
+        self._frames[at[begun]] = kept[begun, None]
         self._fresh[rows] = False
 
     def _encode(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """(num_envs, D) features: of the environments `rows` new ones, of the others those of before."""
         if len(rows) == self.num_envs:
-            return self.encoder(self._windows(rows))
+            return self.encoder.recall(self._windows(rows))
         features = self._features.clone()
         if len(rows):
-            features[torch.from_numpy(rows)] = self.encoder(self._windows(rows))
+            features[torch.from_numpy(rows)] = self.encoder.recall(self._windows(rows))
         return features
 
     def _windows(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        """(len(rows), num_frames, H, W, 3) frames of the environments `rows`, the newest last."""
+        """(len(rows), num_frames, ...) what is kept of the frames of `rows`' windows, the newest last."""
         places = (self._newest[rows, None] - self._ages) % self._frames.shape[1]
         return self._frames[torch.from_numpy(rows)[:, None], torch.from_numpy(places)]

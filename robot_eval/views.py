@@ -46,6 +46,15 @@ class Views(Encoder):
         views = as_clips(frames).chunk(self._count, dim=3)
         return torch.cat([self.encoder(view) for view in views], dim=-1)
 
+    def remember(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, H, count * W, 3) pictures to (N, count, ...)."""
+        views = pictures.chunk(self._count, dim=2)
+        return torch.stack([self.encoder.remember(view) for view in views], dim=1)
+
+    def recall(self, windows: torch.Tensor) -> torch.Tensor:
+        """(N, T, count, ...) to (N, count * D) float32."""
+        return torch.cat([self.encoder.recall(view) for view in windows.unbind(2)], dim=-1)
+
 
 class Pixels(Encoder):
     """Every picture as one vector, for policies that have their encoder inside.

@@ -87,13 +87,16 @@ class EgoVideo(
             co_training: the backbone learns through the slow pathway alone and the adapters through the fast
                 one, as in the paper's second stage: a fraction of the cost of training all frames end to end.
         """
+        return self.encode_patches(self.visual.patches(clips), co_training=co_training)
+
+    def encode_patches(self, patches: torch.Tensor, *, co_training: bool = False) -> VideoFeatures:
+        """Encode (B, T, P, C) that `visual.patches` gave of clips; otherwise as `encode_video`."""
         if self.slowfast_projection is None:
-            slow = self.visual(clips, "slow")
+            slow = self.visual.encode(patches, "slow")
             return VideoFeatures(
                 functional.normalize(slow.classes @ self.image_projection, dim=-1), slow, None
             )
-        patches = self.visual.patches(clips)
-        middles = middle_frames(clips.shape[1], self.config.slow_frames)
+        middles = middle_frames(patches.shape[1], self.config.slow_frames)
         slow = self.visual.encode(patches[:, middles], "slow")
         fast = self.visual.encode(patches, "fast", freeze_backbone=co_training)
         both = torch.cat([slow.classes @ self.image_projection, fast.classes @ self.image_projection], dim=-1)

@@ -148,12 +148,16 @@ def test_a_checkpoint_of_another_size(slow: Path) -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_an_encoded_episode_is_what_a_stream_gives(stride: int, slow: Path) -> None:
+def test_an_encoded_episode_is_what_a_stream_gives(
+    stride: int, slow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = load_encoder("egovideo_tiny", checkpoint=slow)
     episode = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), np.uint8)
     stream = encoder.stream(num_envs=1, stride=stride)
     streamed = torch.cat([stream(frame[None]) for frame in episode])
     assert torch.equal(encoder.encode_episode(episode, stride), streamed)
+    monkeypatch.setattr("egorep.encoder.COMPILED_BATCH", 3)
+    assert torch.equal(encoder.encode_episode(episode, stride), streamed), "in parts"
     window = episode[[9 - 3 * stride, 9 - 2 * stride, 9 - stride, 9]]
     assert torch.equal(streamed[-1:], encoder(window[None]))
     pictures = load_encoder("random/timm/test_vit")
@@ -162,3 +166,19 @@ def test_an_encoded_episode_is_what_a_stream_gives(stride: int, slow: Path) -> N
         encoder.encode_episode(np.stack([episode, episode], axis=1), stride)
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         encoder.encode_episode(episode, stride=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_stream_looks_at_each_frame_by_itself_once(engine: str, slow: Path, clips: np.ndarray) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    encoder = load_encoder("egovideo_tiny", checkpoint=slow, engine=engine)
+    seen: list[int] = []
+    whole = encoder.preprocessing
+    encoder.preprocessing = lambda frames: seen.append(len(frames)) or whole(frames)
+    stream = encoder.stream(num_envs=2)
+    for step in range(6):
+        features = stream(clips[:, step], np.array([True, step != 4]))
+    assert sum(seen) == 6 + 5
+    first, second = clips[0, 2:6], clips[1, [1, 2, 3, 5]]
+    assert torch.equal(features, encoder(np.stack([first, second])))

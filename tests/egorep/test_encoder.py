@@ -107,8 +107,22 @@ def test_pools(pictures: np.ndarray) -> None:
     patches = colours(pool="patches")
     assert torch.equal(patches(pictures), colours().tokens(pictures).flatten(1))
     assert (patches.grid, patches.dim) == ((2, 2, 3), 12)
+    with pytest.raises(
+        ValueError, match="'grid' wants 3 x 3 patch tokens at least, encoder 'colours' has 2 x 2"
+    ):
+        colours(pool="grid")
     with pytest.raises(ValueError, match="unknown pool 'meen'; did you mean 'mean'"):
         colours(pool="meen")
+
+
+def test_pool_grid_averages_thirds_of_the_picture(pictures: np.ndarray) -> None:
+    grid = load_encoder("random/timm/test_vit", pool="grid")
+    tokens = grid.tokens(pictures)[:, 0]
+    assert (tokens.shape, grid.dim) == ((9, 10, 10, 64), 9 * 64)
+    cells = grid(pictures).unflatten(1, (3, 3, 64))
+    for row, rows in enumerate((slice(0, 4), slice(3, 7), slice(6, 10))):
+        for column, columns in enumerate((slice(0, 4), slice(3, 7), slice(6, 10))):
+            assert torch.allclose(cells[:, row, column], tokens[:, rows, columns].mean((1, 2)), atol=1e-5)
 
 
 def test_large_batches_are_split(pictures: np.ndarray) -> None:

@@ -385,7 +385,9 @@ def test_validation_builds_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_unknown_pool() -> None:
     with pytest.raises(ValueError, match="unknown pool 'max'"):
         load_encoder("efficientnet_lite0", pool="max")
-    with pytest.raises(ValueError, match="shares no space with text: choose pool 'cls', 'mean' or 'patches'"):
+    with pytest.raises(
+        ValueError, match="shares no space with text: choose pool 'cls', 'mean', 'grid' or 'patches'"
+    ):
         load_encoder("efficientnet_lite0", pool="joint")
 
 

@@ -224,11 +224,13 @@ class StateEntries:
         hand: of each arm's hand or palm x, y, z, metres; none where it is not in the state.
         objects: of the task's objects x, y, z each, metres; or, where they hang on a joint, its place alone.
         moving: an object moves when it is faster, in its unit a second.
+        goal: x, y, z of where things are to go, metres; none where it is not in the state.
     """
 
     hand: tuple[int, ...]
     objects: tuple[int, ...]
     moving: float = 0.02
+    goal: tuple[int, ...] = ()
 
 
 def entries(*firsts: int) -> tuple[int, ...]:

@@ -254,7 +254,7 @@ def _table(rows: Sequence[ProbeRow], places: Mapping[str, int]) -> ProbeTable:
     )
 
 
-_ORDER = ("hand", "object", "object moves", "direction")
+_ORDER = ("layout", "hand", "object", "object moves", "direction")
 
 
 def _column(row: ProbeRow) -> int:

@@ -39,7 +39,8 @@ class Questions:
         steps: of each demonstration, the steps that are looked at.
         demos: (N,) of every such step the number of its demonstration.
         targets: that vary, each over the N steps: `hand` (3 metres an arm), `object` (metres or rad),
-            `object moves`, and `direction`, where the hand goes within the next quarter of a second (metres).
+            `object moves`, `direction`, where the hand goes within the next quarter of a second (metres), and
+            `layout`, where objects and goal were when the demonstration began (metres or rad).
     """
 
     steps: list[npt.NDArray[np.int64]]
@@ -57,7 +58,7 @@ def questions(states: Sequence[Floats], entries: StateEntries, control_hz: float
     """
     ahead = max(1, round(AHEAD_SECONDS * control_hz))
     steps = [_steps(len(state), ahead) for state in states]
-    hand, objects = list(entries.hand), list(entries.objects)
+    hand, objects, placed = list(entries.hand), list(entries.objects), [*entries.objects, *entries.goal]
     speeds = [_speeds(state[:, objects].astype(np.float64), control_hz) for state in states]
     pairs = list(zip(states, steps, strict=True))
     found: dict[str, list[npt.NDArray[Any]]] = {
@@ -65,6 +66,7 @@ def questions(states: Sequence[Floats], entries: StateEntries, control_hz: float
         "object": [state[at][:, objects] for state, at in pairs],
         "object moves": [speed[at] > entries.moving for speed, at in zip(speeds, steps, strict=True)],
         "direction": [state[at + ahead][:, hand] - state[at][:, hand] for state, at in pairs],
+        "layout": [np.tile(state[0, placed], (len(at), 1)) for state, at in pairs],
     }
     targets = [Target(name, np.concatenate(parts)) for name, parts in found.items()]
     return Questions(

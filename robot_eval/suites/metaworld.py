@@ -80,8 +80,10 @@ class MetaWorldEnv(RobotEnv):
 
 
 def _entries(task: str) -> StateEntries:
-    """Hand, gripper, then place and quaternion of a first object and, in three tasks, of a second one."""
-    return StateEntries(entries(0), entries(4, 11) if task in _TWO_OBJECTS else entries(4))
+    """Hand, gripper, place and quaternion of a first object and, in three tasks, of a second; the goal."""
+    return StateEntries(
+        hand=entries(0), objects=entries(4, 11) if task in _TWO_OBJECTS else entries(4), goal=entries(36)
+    )
 
 
 SUITE = Suite(

@@ -48,12 +48,15 @@ def test_targets_are_those_of_the_steps_that_are_looked_at() -> None:
     assert [steps.tolist() for steps in asked.steps] == [list(range(1, 8)), list(range(1, 10))]
     assert asked.demos.tolist() == [0] * 7 + [1] * 9
     found = by_name(asked.targets)
-    assert list(found) == ["hand", "object", "object moves"], "the hand always goes the same way"
+    assert list(found) == ["hand", "object", "object moves", "layout"], "the hand always goes the same way"
     assert found["hand"][:, 0] == pytest.approx(
         [0.1 * t for t in range(1, 8)] + [1 + 0.1 * t for t in range(1, 10)]
     )
     # Flies from step 5 on, and is seen to one step before and after.
     assert np.flatnonzero(found["object moves"][:7]).tolist() == [4, 5, 6]
+    assert found["layout"].tolist() == [[0, 0, 0]] * 7 + [[0.5, 0, 0]] * 9, "as they began"
+    with_goal = questions(states, StateEntries(entries(0), entries(3), goal=(1, 2, 0)), HZ)
+    assert by_name(with_goal.targets)["layout"][-1].tolist() == [0.5, 0, 0, 0, 0, 1]
     turning = [state * np.sign(np.sin(np.arange(len(state))))[:, None] for state in states]
     direction = by_name(questions(turning, StateEntries(entries(0), entries(3)), HZ).targets)["direction"]
     assert direction[0] == pytest.approx(turning[0][3, :3] - turning[0][1, :3])
@@ -88,7 +91,8 @@ def test_rows_say_what_is_known_and_few_demonstrations_have_none() -> None:
     rng = np.random.default_rng(0)
     states = [rng.normal(size=(30, 39)).astype(np.float32) for _ in range(6)]
     rows = UNIT.rows([state[:, :7] for state in states], states)
-    assert {row.target for row in rows} == {"hand", "object", "direction"}, "everything always moves"
+    targets = {"hand", "object", "direction", "layout"}
+    assert {row.target for row in rows} == targets, "everything always moves"
     linear = {row.target: row for row in rows if row.probe == "linear"}
     assert linear["hand"].estimate > 0.98
     assert linear["direction"].estimate < 0.9, "the state does not know where the hand goes"
@@ -186,6 +190,14 @@ def test_only_the_tasks_with_a_second_object_say_so() -> None:
         assert not state[11:14].any()
         assert load_suite("metaworld").entries(task).objects == entries(4)
         env.close()
+
+
+@pytest.mark.parametrize("task", ["assembly-v3", "drawer-open-v3"])
+def test_the_goal_of_a_task_is_in_the_state(task: str) -> None:
+    env, state = state_of("metaworld", task)
+    goal = load_suite("metaworld").entries(task).goal
+    assert state[list(goal)] == pytest.approx(env._env.unwrapped._target_pos)
+    env.close()
 
 
 @pytest.mark.parametrize("suite", list_suites())

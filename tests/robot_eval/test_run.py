@@ -172,7 +172,7 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
     rows = read_probes(tmp_path / "out")
     assert {row.encoder for row in rows} == {"random/timm/test_vit"}, "`state` sees no picture"
     assert {row.encoder_seed for row in rows} == {0}
-    assert {row.target for row in rows} == {"hand", "object", "object moves", "direction"}
+    assert {row.target for row in rows} == {"layout", "hand", "object", "object moves", "direction"}
     assert {row.episodes for row in rows} == {5}
     assert "linear probes of frozen features, metaworld/button-press-v3" in first
     assert "What the features know" in (tmp_path / "out" / "report.html").read_text()

@@ -1,4 +1,7 @@
-"""Encoding on a CPU: OpenVINO against torch, in one run; the table of docs/encoders.md.
+"""Encoding in a control loop on a CPU: OpenVINO against torch, in one run; the table of docs/encoders.md.
+
+Frames arrive one at a time from four environments, as in rollouts; encoders of clips look at the windows that
+end there. The latency is that of one environment alone.
 
 python benchmarks/encoding.py [encoder ...]
 """
@@ -13,17 +16,20 @@ import numpy as np
 
 from egorep import Encoder, load_encoder
 
-BATCH, SECONDS, REPEATS = 4, 2.0, 3
+ENVIRONMENTS, SECONDS, REPEATS = 4, 2.0, 3
 DEFAULT = ["efficientnet_lite0", "random/timm/vit_tiny_patch16_224", "random/egovideo_tiny"]
 
 
-def rate(encoder: Encoder, inputs: np.ndarray) -> float:
-    """Control steps per second: pictures, or clips of as many frames as the encoder looks at."""
-    encoder(inputs[:1])
+def rate(encoder: Encoder, environments: int) -> float:
+    """Control steps per second, of all environments together."""
+    shape = (environments, 224, 224, 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    stream = encoder.stream(environments)
+    stream(frames)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
-        encoder(inputs)
-        done += len(inputs)
+        stream(frames)
+        done += environments
     return done / (time.perf_counter() - began)
 
 
@@ -37,25 +43,25 @@ def row(name: str) -> str:
     """Alternate the engines and write one line of the table, with the ratio of the medians."""
     engines = {engine: load_encoder(name, engine=engine) for engine in ("torch", "openvino")}
     encoder = engines["torch"]
-    shape = (BATCH, encoder.num_frames, 224, 224, 3)
-    inputs = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    rates: dict[str, list[float]] = {engine: [] for engine in engines}
+    rates: dict[str, list[float]] = {"torch": [], "openvino": [], "alone": []}
     for _ in range(REPEATS):
         for engine, loaded in engines.items():
-            rates[engine].append(rate(loaded, inputs))
-    slow, fast = (statistics.median(rates[engine]) for engine in engines)
+            rates[engine].append(rate(loaded, ENVIRONMENTS))
+        rates["alone"].append(rate(engines["openvino"], 1))
+    slow, fast, alone = (statistics.median(found) for found in rates.values())
     return (
         f"| {name} | {vision_parameters(encoder):.1f} | {encoder.image_size} | {encoder.num_frames} "
-        f"| {encoder.dim} | {slow:.1f} | {fast:.1f} | {fast / slow:.1f} |"
+        f"| {encoder.dim} | {slow:.1f} | {fast:.1f} | {fast / slow:.1f} | {1000 / alone:.0f} |"
     )
 
 
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
     print(
-        "| encoder | M parameters | pixels | frames | features | torch, steps/s | OpenVINO, steps/s | ratio |"
+        "| encoder | M parameters | pixels | frames | features | torch, steps/s | OpenVINO, steps/s | ratio "
+        "| one step, ms |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name in sys.argv[1:] or DEFAULT:
         print(row(name), flush=True)
 

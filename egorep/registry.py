@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import timm
 import torch
@@ -21,6 +22,40 @@ from egorep.preprocessing import Preprocessing
 
 BLIND: dict[str, Observation] = {"state": "proprio", "oracle": "state"}
 FAMILIES = ("timm/<model>", "hf/<id or folder>", "random/<name>")
+
+
+class EncoderName(NamedTuple):
+    """An encoder's name in its parts, `<network>[@<checkpoint>][:<pool>]`.
+
+    Attributes:
+        network: what `list_encoders` and the families call it.
+        checkpoint: its file or folder; None where the name has none.
+        pool: one of `POOLS`; None where the name has none.
+    """
+
+    network: str
+    checkpoint: str | None
+    pool: str | None
+
+    @classmethod
+    def read(cls, name: str) -> EncoderName:
+        """Take a name apart.
+
+        Raises:
+            ValueError: it ends in a pool that does not exist.
+        """
+        rest, colon, pool = name.rpartition(":")
+        # Paths may have colons, too.
+        if colon and pool not in POOLS and "@" not in name and "/" not in pool:
+            raise names.unknown("pool", pool, POOLS)
+        named = rest if colon and pool in POOLS else name
+        network, _, checkpoint = named.partition("@")
+        return cls(network, checkpoint or None, pool if named == rest else None)
+
+    def with_checkpoint(self, checkpoint: str | None) -> str:
+        """The whole name, with another checkpoint or none."""
+        file = "" if checkpoint is None else f"@{checkpoint}"
+        return f"{self.network}{file}{'' if self.pool is None else f':{self.pool}'}"
 
 
 def load_encoder(
@@ -42,7 +77,8 @@ def load_encoder(
     of one of these, untrained.
 
     Args:
-        name: see above; `<name>@<path>` is short for `checkpoint=<path>`.
+        name: see above; `<name>@<path>` is short for `checkpoint=<path>`, and `<name>:<pool>` has its own
+            pool, whatever `pool` says.
         checkpoint: weights for a `timm/` name (without, they are downloaded) or for one of `BASELINES`, a
             .safetensors or .pth file; for EgoVideo also a folder that `EgoVideo.save_pretrained` wrote.
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
@@ -61,6 +97,7 @@ def load_encoder(
         ConnectionError: weights could not be downloaded; says what works without network.
     """
     validate_encoder_name(name, checkpoint)
+    pool = EncoderName.read(name).pool or pool
     if pool not in POOLS:
         raise names.unknown("pool", pool, POOLS)
     network, path = _split(name, checkpoint)
@@ -86,6 +123,10 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
     """
     network, path = _split(name, checkpoint)
     _check_name(network)
+    if network in BLIND and EncoderName.read(name).pool:
+        raise ValueError(
+            f"encoder {network!r} looks at no picture, so it has no pool: leave it out of {name!r}"
+        )
     if path is not None:
         _check_checkpoint(network, path)
     elif network in _FROM_FILES and network not in _SHIPPED:
@@ -98,7 +139,7 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
 
 def _split(name: str, checkpoint: str | Path | None) -> tuple[str, Path | None]:
     """The name of the network, and its checkpoint, wherever it was given."""
-    network, _, written = name.partition("@")
+    network, written, _ = EncoderName.read(name)
     if written and checkpoint is not None:
         raise ValueError(f"encoder {name!r} names a checkpoint already: leave out checkpoint={checkpoint}")
     given = written or checkpoint

@@ -203,16 +203,16 @@ def _known(number: float) -> float | None:
 
 def _choices(encoders: Sequence[str]) -> dict[str, EncoderChoice]:
     """Encoders by the names that they were asked for, each with its weights."""
-    from egorep.registry import validate_encoder_name
+    from egorep.registry import EncoderName, validate_encoder_name
 
     if not encoders or len(set(encoders)) < len(encoders):
         raise ConfigError(f"encoders must be a list of distinct names, at least one, got {list(encoders)}")
     choices = {}
     for asked in encoders:
-        name, _, checkpoint = asked.partition("@")
-        choices[asked] = EncoderChoice.of(name, checkpoint or None)
         try:
-            validate_encoder_name(name, choices[asked].checkpoint)
+            named = EncoderName.read(asked)
+            choices[asked] = EncoderChoice.of(named.with_checkpoint(None), named.checkpoint)
+            validate_encoder_name(choices[asked].name, choices[asked].checkpoint)
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError(str(error)) from error
     return choices

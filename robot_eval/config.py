@@ -19,7 +19,7 @@ from egorep.encoder import POOLS
 from egorep.engines import ENGINES
 from egorep.files import writable_folder
 from egorep.names import unknown
-from egorep.registry import validate_encoder_name
+from egorep.registry import EncoderName, validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
 from robot_eval.environment import EnvSettings
 from robot_eval.policies import PolicyConfig
@@ -247,6 +247,9 @@ def _check_published(run: RunConfig) -> None:
 
 def _check_policy(run: RunConfig) -> None:
     policy, protocol = run.cloned, run.protocol
+    pooled = [name for name in run.encoders if EncoderName.read(name).pool]
+    if policy.sees == "tokens" and pooled:
+        raise ValueError(f"policy {policy.name!r} sees all patch tokens: leave the pool out of {pooled}")
     if policy.sees != "features" and protocol.frames > 1:
         raise ValueError(
             f"protocol.frames={protocol.frames} fuses features, and policy {policy.name!r} sees "

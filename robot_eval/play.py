@@ -17,6 +17,7 @@ from egorep import Encoder, load_encoder
 from egorep.commands import Command, ConfigError, typed
 from egorep.files import writable_folder
 from egorep.names import unknown
+from egorep.registry import EncoderName
 from robot_eval.cloning import load_policy
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
@@ -184,7 +185,9 @@ def play(config: PlayConfig, policy: Trained, step: int) -> tuple[list[EpisodeRe
 
 def _encoder(config: PlayConfig, policy: Trained) -> Encoder:
     said = policy.metadata["encoder"]
-    name = said["name"] if config.weights is None else f"{said['name'].partition('@')[0]}@{config.weights}"
+    name = said["name"]
+    if config.weights is not None:
+        name = EncoderName.read(name).with_checkpoint(config.weights)
     loaded = load_encoder(
         name, pool=said["pool"], device=config.device, engine=said["engine"], seed=said["seed"]
     )

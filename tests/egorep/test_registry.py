@@ -17,7 +17,7 @@ from egorep.efficientnet_lite import efficientnet_lite0_classifier
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
 from egorep.preprocessing import Preprocessing
-from egorep.registry import validate_encoder_name
+from egorep.registry import EncoderName, validate_encoder_name
 
 VISION = {
     "hidden_size": 32,
@@ -439,3 +439,34 @@ def test_tiny_brings_weights_and_takes_others(tmp_path: Path) -> None:
     assert shipped.fingerprint != load_encoder("random/egovideo_tiny").fingerprint
     EgoVideo(SIZES["egovideo_tiny"]).save_pretrained(tmp_path)
     assert load_encoder("egovideo_tiny", checkpoint=tmp_path).fingerprint != shipped.fingerprint
+
+
+def test_a_name_may_say_the_pool(tmp_path: Path) -> None:
+    said, given = load_encoder("random/egovideo_tiny:mean"), load_encoder("random/egovideo_tiny", pool="mean")
+    assert (said.name, said.pool) == ("random/egovideo_tiny:mean", "mean")
+    assert said.fingerprint == given.fingerprint
+    assert load_encoder("random/egovideo_tiny:mean", pool="joint").pool == "mean", "the name goes first"
+    with pytest.raises(ValueError, match="unknown pool 'gird'; did you mean 'grid'"):
+        load_encoder("efficientnet_lite0:gird")
+    with pytest.raises(ValueError, match="'state' looks at no picture, so it has no pool"):
+        load_encoder("state:mean")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint '.*a:b'"):
+        load_encoder(f"timm/test_vit@{tmp_path}/a:b:mean")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("state", ("state", None, None)),
+        ("timm/vit:grid", ("timm/vit", None, "grid")),
+        ("egovideo_tiny@runs/tiny", ("egovideo_tiny", "runs/tiny", None)),
+        ("egovideo_tiny@runs/t:1/tiny:patches", ("egovideo_tiny", "runs/t:1/tiny", "patches")),
+        ("egovideo_tiny@runs/t:1", ("egovideo_tiny", "runs/t:1", None)),
+        ("hf//models:1/vit", ("hf//models:1/vit", None, None)),
+    ],
+)
+def test_names_come_apart_and_together(name: str, parts: tuple[str | None, ...]) -> None:
+    read = EncoderName.read(name)
+    assert read == parts
+    assert read.with_checkpoint(read.checkpoint) == name
+    assert EncoderName.read(read.with_checkpoint("x.pt")) == (parts[0], "x.pt", parts[2])

@@ -204,6 +204,10 @@ def test_cameras_are_the_suites_unless_protocol_or_user_says(configure) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (
+            ["policy=attentive", "encoders=[state,efficientnet_lite0:grid]"],
+            ["all patch tokens", "lite0:grid"],
+        ),
         (["policy=attentive", "policy.heads=7"], ["width", "256", "7"]),
         (["policy=attentive", "protocol=cortexbench"], ["protocol.frames=3", "tokens", "protocol.frames=1"]),
         (["policy=diffusion", "policy.horizon=15"], ["horizon 15", "multiple of 2"]),

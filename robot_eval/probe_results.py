@@ -19,6 +19,9 @@ from robot_eval.stats import format_cell, text_grid
 _logger = logging.getLogger(__name__)
 
 TABLE = "probes.parquet"
+TARGETS = ("layout", "hand", "object", "object moves", "direction", "action")
+"""In the order of the tables' columns; `robot_eval.probes` says what they are."""
+
 _FOLDER = "probes"
 
 # What makes two rows the same; the rest of a row is what was found.
@@ -254,11 +257,8 @@ def _table(rows: Sequence[ProbeRow], places: Mapping[str, int]) -> ProbeTable:
     )
 
 
-_ORDER = ("layout", "hand", "object", "object moves", "direction")
-
-
 def _column(row: ProbeRow) -> int:
-    return _ORDER.index(row.target)
+    return TARGETS.index(row.target)
 
 
 def _read(path: Path) -> list[ProbeRow] | None:

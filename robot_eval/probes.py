@@ -2,7 +2,8 @@
 
 Probes (`egorep.probing`) read these from what a policy sees of the pictures, in demonstrations alone, and ask
 the suite's `entries` where the truth stands in the state. Demonstrations record no contacts: that an object
-moves stands for that it is held or pushed.
+moves stands for that it is held or pushed. From the same they read what the expert does. The encoder `state`
+is proprioception, which policies have anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from egorep import probing
 from egorep.probing import Target
 from robot_eval.demos import content_key
 from robot_eval.environment import StateEntries
-from robot_eval.probe_results import Probed, ProbeRow
+from robot_eval.probe_results import TARGETS, Probed, ProbeRow
 from robot_eval.suites import load_suite
 
 _logger = logging.getLogger(__name__)
@@ -39,8 +40,9 @@ class Questions:
         steps: of each demonstration, the steps that are looked at.
         demos: (N,) of every such step the number of its demonstration.
         targets: that vary, each over the N steps: `hand` (3 metres an arm), `object` (metres or rad),
-            `object moves`, `direction`, where the hand goes within the next quarter of a second (metres), and
-            `layout`, where objects and goal were when the demonstration began (metres or rad).
+            `object moves`, `direction`, where the hand goes within the next quarter of a second (metres),
+            `layout`, where objects and goal were when the demonstration began (metres or rad), and `action`,
+            the expert's (the suite's own units).
     """
 
     steps: list[npt.NDArray[np.int64]]
@@ -48,11 +50,14 @@ class Questions:
     targets: list[Target]
 
 
-def questions(states: Sequence[Floats], entries: StateEntries, control_hz: float) -> Questions:
+def questions(
+    states: Sequence[Floats], actions: Sequence[Floats], entries: StateEntries, control_hz: float
+) -> Questions:
     """What to ask of demonstrations.
 
     Args:
         states: (T, S) of each demonstration.
+        actions: (T, A) of each.
         entries: of the state.
         control_hz: control steps per second.
     """
@@ -67,6 +72,7 @@ def questions(states: Sequence[Floats], entries: StateEntries, control_hz: float
         "object moves": [speed[at] > entries.moving for speed, at in zip(speeds, steps, strict=True)],
         "direction": [state[at + ahead][:, hand] - state[at][:, hand] for state, at in pairs],
         "layout": [np.tile(state[0, placed], (len(at), 1)) for state, at in pairs],
+        "action": [done[at] for done, at in zip(actions, steps, strict=True)],
     }
     targets = [Target(name, np.concatenate(parts)) for name, parts in found.items()]
     return Questions(
@@ -108,21 +114,24 @@ class ProbeUnit(Probed):
         """Hash of everything that decides what is found."""
         suite = load_suite(self.suite)
         asked = {**asdict(suite.entries(self.task)), "ahead": AHEAD_SECONDS, "control_hz": suite.control_hz}
-        return content_key({**asdict(self), "asked": asked, "version": probing.VERSION})
+        return content_key({**asdict(self), "asked": asked, "targets": TARGETS, "version": probing.VERSION})
 
-    def rows(self, features: Sequence[Floats], states: Sequence[Floats]) -> list[ProbeRow]:
+    def rows(
+        self, features: Sequence[Floats], states: Sequence[Floats], actions: Sequence[Floats]
+    ) -> list[ProbeRow]:
         """Probe features.
 
         Args:
             features: (T, D) of each demonstration, what a policy sees of the pictures.
             states: (T, S) of each demonstration.
+            actions: (T, A) of each demonstration.
 
         Returns:
             A row for each target that varies and each kind of probe. None of fewer than
             `egorep.probing.FOLDS` demonstrations that last long enough to see where the hand goes.
         """
         suite = load_suite(self.suite)
-        asked = questions(states, suite.entries(self.task), suite.control_hz)
+        asked = questions(states, actions, suite.entries(self.task), suite.control_hz)
         episodes = len(np.unique(asked.demos))
         if episodes < probing.FOLDS or not asked.targets:
             _logger.debug("%s/%s: %d demonstrations are too few to probe", self.suite, self.task, episodes)

@@ -287,11 +287,11 @@ class Run:
             self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
 
     def _probe(self, cells: Sequence[Cell]) -> None:
-        """Probe the features of every encoder that sees pictures, of untrained ones the first draw alone."""
+        """Probe the features of every encoder, of untrained ones the first draw alone, and proprioception."""
         if not self._config.probes or self._config.cloned.sees != "features":
             return
         first = self._config.policy_seeds[0]
-        cells = [cell for cell in cells if cell.encoder.observation == "picture" and cell.seed == first]
+        cells = [cell for cell in cells if cell.encoder.observation != "state" and cell.seed == first]
         self._probe_keys += [cell.probes.key for cell in cells]
         missing = [cell for cell in cells if not self._probes.has(cell.probes.key)]
         for cell in missing:  # features are missing where its policies were trained, and `data` is new
@@ -309,7 +309,8 @@ class Run:
             seen.of_episode(rows, demo.read("obs/proprio"), state)
             for demo, rows, state in zip(demos, self._features(cell), states, strict=True)
         ]
-        self._probes.write(cell.probes.key, cell.probes.rows(features, states))
+        actions = [demo.read("actions") for demo in demos]
+        self._probes.write(cell.probes.key, cell.probes.rows(features, states, actions))
 
     def _training_set(self, cell: Cell) -> Demonstrations:
         features = self._features(cell)

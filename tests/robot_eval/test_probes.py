@@ -38,13 +38,18 @@ def demo(length: int, seed: int = 0) -> np.ndarray:
     return state
 
 
+def still_actions(*states: np.ndarray) -> list[np.ndarray]:
+    """Of an expert who does nothing."""
+    return [np.zeros((len(state), 2), np.float32) for state in states]
+
+
 def by_name(targets: list[Target]) -> dict[str, np.ndarray]:
     return {target.name: target.values for target in targets}
 
 
 def test_targets_are_those_of_the_steps_that_are_looked_at() -> None:
     states = [demo(10), demo(12, seed=1)]
-    asked = questions(states, StateEntries(entries(0), entries(3)), HZ)
+    asked = questions(states, still_actions(*states), StateEntries(entries(0), entries(3)), HZ)
     assert [steps.tolist() for steps in asked.steps] == [list(range(1, 8)), list(range(1, 10))]
     assert asked.demos.tolist() == [0] * 7 + [1] * 9
     found = by_name(asked.targets)
@@ -55,15 +60,22 @@ def test_targets_are_those_of_the_steps_that_are_looked_at() -> None:
     # Flies from step 5 on, and is seen to one step before and after.
     assert np.flatnonzero(found["object moves"][:7]).tolist() == [4, 5, 6]
     assert found["layout"].tolist() == [[0, 0, 0]] * 7 + [[0.5, 0, 0]] * 9, "as they began"
-    with_goal = questions(states, StateEntries(entries(0), entries(3), goal=(1, 2, 0)), HZ)
+    with_goal = questions(
+        states, still_actions(*states), StateEntries(entries(0), entries(3), goal=(1, 2, 0)), HZ
+    )
     assert by_name(with_goal.targets)["layout"][-1].tolist() == [0.5, 0, 0, 0, 0, 1]
+    actions = [state[:, :2] + 1 for state in states]
+    expert = by_name(questions(states, actions, StateEntries(entries(0), entries(3)), HZ).targets)["action"]
+    assert expert[7:].tolist() == actions[1][1:10].tolist()
     turning = [state * np.sign(np.sin(np.arange(len(state))))[:, None] for state in states]
-    direction = by_name(questions(turning, StateEntries(entries(0), entries(3)), HZ).targets)["direction"]
+    direction = by_name(
+        questions(turning, still_actions(*turning), StateEntries(entries(0), entries(3)), HZ).targets
+    )["direction"]
     assert direction[0] == pytest.approx(turning[0][3, :3] - turning[0][1, :3])
 
 
 def test_long_demonstrations_are_looked_at_now_and_then() -> None:
-    asked = questions([demo(500)], StateEntries(entries(0), entries(3)), HZ)
+    asked = questions([demo(500)], still_actions(demo(500)), StateEntries(entries(0), entries(3)), HZ)
     (steps,) = asked.steps
     assert len(steps) == 40
     assert (steps[0], steps[-1]) == (1, 497)
@@ -72,8 +84,11 @@ def test_long_demonstrations_are_looked_at_now_and_then() -> None:
 
 def test_what_is_not_in_the_state_or_stands_still_is_not_asked() -> None:
     still = np.tile(demo(10)[:1], (10, 1))
-    assert questions([still], StateEntries(entries(0), entries(3)), HZ).targets == []
-    assert [target.name for target in questions([demo(10)], StateEntries((), entries(3)), HZ).targets] == [
+    assert questions([still], still_actions(still), StateEntries(entries(0), entries(3)), HZ).targets == []
+    assert [
+        target.name
+        for target in questions([demo(10)], still_actions(demo(10)), StateEntries((), entries(3)), HZ).targets
+    ] == [
         "object",
         "object moves",
     ]
@@ -82,7 +97,7 @@ def test_what_is_not_in_the_state_or_stands_still_is_not_asked() -> None:
 def test_a_joint_is_an_object_of_one_number() -> None:
     state = np.zeros((10, 1), np.float32)
     state[5:, 0] = np.arange(5)
-    found = by_name(questions([state], StateEntries((), (0,), moving=0.1), HZ).targets)
+    found = by_name(questions([state], still_actions(state), StateEntries((), (0,), moving=0.1), HZ).targets)
     assert found["object"].shape == (7, 1)
     assert np.flatnonzero(found["object moves"]).tolist() == [4, 5, 6]
 
@@ -90,14 +105,16 @@ def test_a_joint_is_an_object_of_one_number() -> None:
 def test_rows_say_what_is_known_and_few_demonstrations_have_none() -> None:
     rng = np.random.default_rng(0)
     states = [rng.normal(size=(30, 39)).astype(np.float32) for _ in range(6)]
-    rows = UNIT.rows([state[:, :7] for state in states], states)
-    targets = {"hand", "object", "direction", "layout"}
+    actions = [state[:, :4] for state in states]
+    rows = UNIT.rows([state[:, :7] for state in states], states, actions)
+    targets = {"hand", "object", "direction", "layout", "action"}
     assert {row.target for row in rows} == targets, "everything always moves"
     linear = {row.target: row for row in rows if row.probe == "linear"}
     assert linear["hand"].estimate > 0.98
     assert linear["direction"].estimate < 0.9, "the state does not know where the hand goes"
     assert (linear["hand"].episodes, linear["hand"].instants) == (6, 6 * 9)
-    assert UNIT.rows([state[:, :7] for state in states[:4]], states[:4]) == []
+    assert linear["action"].estimate > 0.98
+    assert UNIT.rows([state[:, :7] for state in states[:4]], states[:4], actions[:4]) == []
 
 
 def test_all_that_decides_rows_is_in_the_key() -> None:

@@ -170,14 +170,17 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
 
     first = printed()
     rows = read_probes(tmp_path / "out")
-    assert {row.encoder for row in rows} == {"random/timm/test_vit"}, "`state` sees no picture"
+    assert {row.encoder for row in rows} == {"random/timm/test_vit", "state"}
     assert {row.encoder_seed for row in rows} == {0}
-    assert {row.target for row in rows} == {"layout", "hand", "object", "object moves", "direction"}
+    assert {row.target for row in rows} == {"layout", "hand", "object", "object moves", "direction", "action"}
+    felt = {row.target: row.estimate for row in rows if (row.encoder, row.probe) == ("state", "linear")}
+    assert felt["hand"] > 0.99, "proprioception"
+    assert felt["layout"] < 0.5
     assert {row.episodes for row in rows} == {5}
     assert "linear probes of frozen features, metaworld/button-press-v3" in first
     assert "What the features know" in (tmp_path / "out" / "report.html").read_text()
     before = states(tmp_path, "out/probes/*.json")
-    assert len(before) == 1
+    assert len(before) == 2
     assert printed() == first
     assert states(tmp_path, "out/probes/*.json") == before
     assert "linear probes" not in printed("probes=false")

@@ -175,7 +175,7 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
     assert {row.target for row in rows} == {"layout", "hand", "object", "object moves", "direction", "action"}
     felt = {row.target: row.estimate for row in rows if (row.encoder, row.probe) == ("state", "linear")}
     assert felt["hand"] > 0.99, "proprioception"
-    assert felt["layout"] < 0.5
+    assert felt["layout"] < 0.9, "until the hand has arrived"
     assert {row.episodes for row in rows} == {5}
     assert "linear probes of frozen features, metaworld/button-press-v3" in first
     assert "What the features know" in (tmp_path / "out" / "report.html").read_text()

@@ -212,13 +212,15 @@ class Encoder(nn.Module):
             return self(pictures)
         ages = frame_ages(self.num_frames, stride)
         windows = np.maximum(np.arange(len(pictures))[:, None] - ages, 0)
-        held, features = self.remember(pictures[:1])[:0], []
+        held: list[torch.Tensor] = []  # what is kept of the frames that later windows look back to
+        features = []
         # A part at a time: all windows together are `num_frames` times the episode.
         for part in torch.from_numpy(windows).split(COMPILED_BATCH):
             oldest, newest = int(part[0, 0]), int(part[-1, -1])
             fresh = self.remember(pictures[newest + 1 - len(part) : newest + 1])
-            held = torch.cat([held, fresh])[-(newest + 1 - oldest) :]
-            features.append(self.recall(held[part - oldest]))
+            seen = torch.cat([*held, fresh])[-(newest + 1 - oldest) :]
+            features.append(self.recall(seen[part - oldest]))
+            held = [seen]
         return torch.cat(features)
 
     @torch.no_grad()
@@ -319,14 +321,17 @@ class Encoder(nn.Module):
 
     @property
     def _framewise(self) -> FramewiseBackbone | CompiledBackbone | None:
-        backbone = getattr(self, "backbone", None)
+        backbone = getattr(
+            self, "backbone", None
+        )  # which those that look at nothing, or through others, lack
         return (self._compiled or backbone) if isinstance(backbone, FramewiseBackbone) else None
 
     def _frames(self, pictures: torch.Tensor) -> torch.Tensor:
         """What a framewise backbone makes of each of (N, H, W, 3) pictures."""
-        assert self._framewise is not None
-        parts = [self.preprocessing(part.to(self.device)) for part in pictures.split(self._batch)]
-        return torch.cat([self._framewise.frames(part) for part in parts])
+        framewise = self._framewise
+        assert framewise is not None
+        parts = pictures.split(self._batch)
+        return torch.cat([framewise.frames(self.preprocessing(part.to(self.device))) for part in parts])
 
     def _pooled(self, features: Features) -> torch.Tensor:
         if self.pool == "joint":

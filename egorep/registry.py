@@ -44,13 +44,12 @@ class EncoderName(NamedTuple):
         Raises:
             ValueError: it ends in a pool that does not exist.
         """
-        rest, colon, pool = name.rpartition(":")
-        # Paths may have colons, too.
-        if colon and pool not in POOLS and "@" not in name and "/" not in pool:
-            raise names.unknown("pool", pool, POOLS)
-        named = rest if colon and pool in POOLS else name
-        network, _, checkpoint = named.partition("@")
-        return cls(network, checkpoint or None, pool if named == rest else None)
+        rest, colon, end = name.rpartition(":")
+        pool = end if colon and end in POOLS else None
+        if colon and pool is None and "@" not in name and "/" not in end:  # paths may have colons, too
+            raise names.unknown("pool", end, POOLS)
+        network, _, checkpoint = (name if pool is None else rest).partition("@")
+        return cls(network, checkpoint or None, pool)
 
     def with_checkpoint(self, checkpoint: str | None) -> str:
         """The whole name, with another checkpoint or none."""
@@ -97,10 +96,10 @@ def load_encoder(
         ConnectionError: weights could not be downloaded; says what works without network.
     """
     validate_encoder_name(name, checkpoint)
-    pool = EncoderName.read(name).pool or pool
+    network, path, named = _split(name, checkpoint)
+    pool = named or pool
     if pool not in POOLS:
         raise names.unknown("pool", pool, POOLS)
-    network, path = _split(name, checkpoint)
     if network in BLIND:
         return BlindEncoder(name, BLIND[network], device)
     backbone, preprocessing = _build(network, path, seed)
@@ -121,9 +120,9 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
         ValueError: unknown name, with the nearest ones; a checkpoint is wanted and not given, or the reverse.
         FileNotFoundError: the folder of an `hf/` name, or `checkpoint`, does not exist.
     """
-    network, path = _split(name, checkpoint)
+    network, path, pool = _split(name, checkpoint)
     _check_name(network)
-    if network in BLIND and EncoderName.read(name).pool:
+    if network in BLIND and pool:
         raise ValueError(
             f"encoder {network!r} looks at no picture, so it has no pool: leave it out of {name!r}"
         )
@@ -137,13 +136,13 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
         )
 
 
-def _split(name: str, checkpoint: str | Path | None) -> tuple[str, Path | None]:
-    """The name of the network, and its checkpoint, wherever it was given."""
-    network, written, _ = EncoderName.read(name)
+def _split(name: str, checkpoint: str | Path | None) -> tuple[str, Path | None, str | None]:
+    """The name of the network, its checkpoint, wherever it was given, and the pool that the name has."""
+    network, written, pool = EncoderName.read(name)
     if written and checkpoint is not None:
         raise ValueError(f"encoder {name!r} names a checkpoint already: leave out checkpoint={checkpoint}")
     given = written or checkpoint
-    return network, None if given is None else Path(given)
+    return network, None if given is None else Path(given), pool
 
 
 def _check_checkpoint(network: str, path: Path) -> None:

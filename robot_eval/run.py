@@ -30,6 +30,7 @@ from egorep import Encoder, load_encoder
 from egorep.cache import FeatureCache
 from egorep.cores import cores
 from egorep.orphans import end_with
+from egorep.registry import EncoderName
 from egorep.video_files import write_mp4
 from robot_eval.cloning import Checkpoint, Training, clone, clone_with_robomimic, load_policy, save_policy
 from robot_eval.config import RunConfig, TaskName
@@ -266,7 +267,7 @@ class Run:
             "encoder": {
                 "name": cell.encoder.name,
                 "fingerprint": cell.encoder.fingerprint,
-                "pool": config.features,
+                "pool": EncoderName.read(cell.encoder.name).pool or config.features,
                 "engine": config.inference_engine,
                 "seed": encoder_seed(cell.encoder.name, cell.seed),
                 "still": config.protocol.still,

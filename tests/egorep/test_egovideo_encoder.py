@@ -182,3 +182,6 @@ def test_a_stream_looks_at_each_frame_by_itself_once(engine: str, slow: Path, cl
     assert sum(seen) == 6 + 5
     first, second = clips[0, 2:6], clips[1, [1, 2, 3, 5]]
     assert torch.equal(features, encoder(np.stack([first, second])))
+    seen.clear()
+    encoder.encode_episode(clips[0])
+    assert sum(seen) == len(clips[0])

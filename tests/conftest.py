@@ -10,9 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
+
     from robot_eval.environment import RobotEnv
+
+
+class _UnfinishedFiles(LoadFileScheduling):
+    """Of a worker that dies, only the files it had not finished are handed to others.
+
+    xdist 3.8 hands out all that it ever had; a worker that gets only finished ones never asks for more, and
+    the run waits for ever.
+    """
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        files = self.assigned_work[node]
+        self.assigned_work[node] = {file: tests for file, tests in files.items() if not all(tests.values())}
+        return super().remove_node(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """xdist's own scheduler, or the one above in its place."""
+    return _UnfinishedFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True, scope="session")

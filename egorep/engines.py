@@ -6,6 +6,7 @@ runs one picture or clip per core, several times as many frames a second as torc
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +51,7 @@ class OpenVINONetwork:
             "INFERENCE_NUM_THREADS": cores(),
             "NUM_STREAMS": cores(),
         }
-        compiled = openvino.Core().compile_model(model, "CPU", options)
+        compiled = _core().compile_model(model, "CPU", options)
         self._queue = openvino.AsyncInferQueue(compiled, cores())
         self._queue.set_callback(_keep_outputs)
 
@@ -61,6 +62,16 @@ class OpenVINONetwork:
             self._queue.start_async([one[None]], (outputs, index))
         self._queue.wait_all()
         return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
+
+
+@functools.cache
+def _core() -> Any:
+    # One for the process, never freed. The CPU plugin of each gives signal handlers a stack, and unmaps it
+    # when it is freed; of two that are freed in the order they were made, the thread is left with the first
+    # one's, and the next signal that has a handler (a worker of a data loader ends) kills the process.
+    import openvino
+
+    return openvino.Core()
 
 
 class CompiledBackbone:

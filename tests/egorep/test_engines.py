@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +33,25 @@ def test_openvino_gives_the_same_bits_whatever_stands_beside_a_frame(pictures: n
 def test_an_engine_that_rounds_differently_has_its_own_fingerprint() -> None:
     name = "random/timm/test_vit"
     assert load_encoder(name).fingerprint != load_encoder(name, engine="openvino").fingerprint
+
+
+# As a data loader does, whose workers' ends are signals with a handler.
+DROPPED = """
+import signal, subprocess
+from egorep import load_encoder
+first, second = [load_encoder("random/timm/test_vit", engine="openvino") for _ in range(2)]
+del first
+del second
+signal.signal(signal.SIGCHLD, lambda number, frame: None)
+subprocess.run(["true"], check=True)
+"""
+
+
+def test_signals_are_survived_after_two_encoders_were_dropped(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = run_python(DROPPED)
+    assert result.returncode == 0, result.stderr
 
 
 def test_openvino_and_another_device_do_not_go_together() -> None:

@@ -174,7 +174,7 @@ class ProbeTable:
     Attributes:
         title: the task and what it was filmed under.
         columns: targets with their measures, as `("hand", "R2")`.
-        probes: kinds of probe, within each column.
+        probes: kinds of probe, as cells have them.
         lines: an encoder, or one draw of an untrained one, with a cell for each column and kind of probe.
         legend: how many instants of how many demonstrations the numbers are over.
     """

@@ -131,7 +131,7 @@ def test_the_report_shows_them_and_none_where_there_are_none(tmp_path: Path) -> 
     page = write_report(folder).read_text()
     assert "What the features know" in page
     assert "metaworld/assembly-v3, filmed under train by corner2" in page
-    assert "object moves, AUROC" in page
+    assert "object moves<br>AUROC" in page
     assert "<b>\N{MINUS SIGN}0.25</b><span>[\N{MINUS SIGN}0.50, 0.10]</span>" in page
     (folder / "probes.parquet").unlink()
     assert "What the features know" not in write_report(folder).read_text()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from egorep.intervals import Interval
 
-VERSION = 1
+VERSION = 2
 """Raised when the same data get other scores: kept scores are keyed by it."""
 
 PROBES = ("linear", "mlp")
@@ -31,6 +31,7 @@ FOLDS = 5
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+_LIMIT = 5.0  # deviations; that of policies is `robot_eval.policies.base.LIMIT`
 # Penalties, in units of the mean of the inputs' squared singular values: from hardly any to nearly all.
 _PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 7))
 
@@ -211,7 +212,9 @@ def _read(inputs: Floats, goals: Sequence[Floats], fold: Fold, seed: int) -> dic
 class _Task:
     """To learn from some rows and to predict others, float64, all standardised on the former.
 
-    A target's numbers share one scale, so that errors weigh as they do in its own unit.
+    Features are held within `_LIMIT` deviations, as policies hold them: what a fixed scene hardly shows may
+    stand hundreds of deviations away in one episode, and would be all that is judged. A target's numbers
+    share one scale, so that errors weigh as they do in its own unit.
 
     Attributes:
         inputs, asked: (N, D) and (M, D) features.
@@ -231,7 +234,7 @@ class _Task:
     @classmethod
     def of(cls, inputs: Floats, goals: Sequence[Floats], known: Ints, asked: Ints) -> _Task:
         mean, deviation = inputs[known].mean(axis=0), inputs[known].std(axis=0)
-        standard = (inputs - mean) / np.where(deviation > 0, deviation, 1.0)
+        standard = ((inputs - mean) / np.where(deviation > 0, deviation, 1.0)).clip(-_LIMIT, _LIMIT)
         means = [goal[known].mean(axis=0) for goal in goals]
         variances = [float(goal[known].var(axis=0).mean()) for goal in goals]
         scales = [variance**0.5 if variance > 0 else 1.0 for variance in variances]

@@ -120,6 +120,16 @@ def test_an_episodes_own_look_does_not_help_in_other_episodes(
     assert min(leaking.values()) > 0.8
 
 
+def test_a_feature_that_one_episode_alone_shows_does_not_drown_the_others(
+    features: np.ndarray, hidden: np.ndarray, groups: np.ndarray
+) -> None:
+    hardly_seen = np.where(groups == 3, 1e3, 1e-3 * np.sin(np.arange(len(groups))))
+    targets = [Target("held", hidden[:, :3])]
+    found = by_probe(probe(np.c_[features, hardly_seen], targets, groups, grouped_folds(groups)))
+    assert found["held", "linear"] > 0.9
+    assert found["held", "mlp"] > 0.7
+
+
 def test_folds_judge_every_group_once_and_share_none(groups: np.ndarray) -> None:
     names = np.array([f"episode {group}" for group in groups])
     folds = grouped_folds(names, seed=3)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from egorep import load_encoder
+from egorep.probing import LIMIT
 from robot_eval.environment import EnvSettings
-from robot_eval.policies.base import LIMIT
 from robot_eval.suites import make_env
 
 SCENES, TRAINING = 200, 140

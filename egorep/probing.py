@@ -25,13 +25,16 @@ from egorep.intervals import Interval
 VERSION = 2
 """Raised when the same data get other scores: kept scores are keyed by it."""
 
+LIMIT = 5.0
+"""Probes and policies hold features within so many deviations of what they learn from: ridge regression from
+features of varied scenes to positions does better so (`benchmarks/standardising.py`)."""
+
 PROBES = ("linear", "mlp")
 FOLDS = 5
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_LIMIT = 5.0  # deviations; that of policies is `robot_eval.policies.base.LIMIT`
 # Penalties, in units of the mean of the inputs' squared singular values: from hardly any to nearly all.
 _PENALTIES = tuple(10.0 ** (power / 2) for power in range(-12, 7))
 
@@ -212,7 +215,7 @@ def _read(inputs: Floats, goals: Sequence[Floats], fold: Fold, seed: int) -> dic
 class _Task:
     """To learn from some rows and to predict others, float64, all standardised on the former.
 
-    Features are held within `_LIMIT` deviations, as policies hold them: what a fixed scene hardly shows may
+    Features are held within `LIMIT` deviations: what a fixed scene hardly shows may
     stand hundreds of deviations away in one episode, and would be all that is judged. A target's numbers
     share one scale, so that errors weigh as they do in its own unit.
 
@@ -234,7 +237,7 @@ class _Task:
     @classmethod
     def of(cls, inputs: Floats, goals: Sequence[Floats], known: Ints, asked: Ints) -> _Task:
         mean, deviation = inputs[known].mean(axis=0), inputs[known].std(axis=0)
-        standard = ((inputs - mean) / np.where(deviation > 0, deviation, 1.0)).clip(-_LIMIT, _LIMIT)
+        standard = ((inputs - mean) / np.where(deviation > 0, deviation, 1.0)).clip(-LIMIT, LIMIT)
         means = [goal[known].mean(axis=0) for goal in goals]
         variances = [float(goal[known].var(axis=0).mean()) for goal in goals]
         scales = [variance**0.5 if variance > 0 else 1.0 for variance in variances]

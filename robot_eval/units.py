@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from egorep import Encoder
+from egorep.probing import LIMIT
 from robot_eval.cloning import Training
 from robot_eval.config import RunConfig, TaskName
 from robot_eval.demos import DemoSet, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
-from robot_eval.policies.base import LIMIT, InputShape, PictureSource
+from robot_eval.policies.base import InputShape, PictureSource
 from robot_eval.probes import ProbeUnit
 from robot_eval.rollout import EpisodeRules
 from robot_eval.suites import load_suite

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from egorep.probing import LIMIT
+
 Floats = npt.NDArray[np.float32]
 
-# In deviations of the training demonstrations. Ridge regression from features of varied scenes to positions
-# does better with it than without (`benchmarks/standardising.py`).
-LIMIT = 5.0
 # A dimension whose spread is below this share of its mean is rounding noise.
 _LEAST_SPREAD = 1e-5
 

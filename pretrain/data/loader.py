@@ -8,6 +8,7 @@ the run was stopped in between.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Rows that are tried in place of an unreadable one, each drawn at random.
 _REPLACEMENTS = 16
 _PREFETCH = 4  # batches that each worker keeps ready
+_NICENESS = 10  # of workers, in steps of the operating system's scheduler
 
 # What the parts of a seed are for, so that no two generators are the same.
 _ORDER, _EXAMPLE, _REPLACEMENT = range(3)
@@ -289,12 +291,15 @@ def _worker_options(workers: int) -> dict[str, Any]:
     return {
         "num_workers": workers,
         "prefetch_factor": _PREFETCH if workers else None,
-        "worker_init_fn": _single_thread,
+        "worker_init_fn": _give_way,
     }
 
 
-def _single_thread(_: int) -> None:
+def _give_way(_: int) -> None:
     torch.set_num_threads(1)  # workers are the parallelism
+    # Batches are loaded ahead. Where the model computes on the same cores, each of its steps waits for the slowest
+    # thread, so one that a worker interrupts stops them all.
+    os.nice(_NICENESS)
 
 
 def _collate(examples: list[Batch]) -> Batch:

@@ -106,6 +106,21 @@ def test_rows_are_read_also_in_another_process(tmp_path: Path) -> None:
     assert again[2].known
 
 
+def test_rows_of_a_store_too_large_for_memory_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = write(tmp_path / "tracks.zarr", 4)
+    held = store[2]
+    monkeypatch.setattr("pretrain.data.motion._IN_MEMORY", 1)
+    read = TrackStore(store.path)[2]
+    for name in ("seconds", "boxes", "contact", "keypoints"):
+        expected, found = getattr(held, name), getattr(read, name)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    del zarr.open_group(store.path)["boxes"]
+    assert (store[3].boxes == 3).all()  # was read before
+
+
 def test_tracks_of_other_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'seconds' wants \(5, F\) for the 5 rows of the CSV; got \(4, 3\)"):
         write(tmp_path / "a.zarr", 4).check(5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 
 from egorep.models.text import tokenize
+from pretrain.data.augment import Frames
 from pretrain.data.loader import (
     Batch,
     Batches,
     ClipFormat,
     EvaluationClips,
+    Failure,
     TrainingClips,
     evaluation_loader,
     training_loader,
@@ -144,6 +147,22 @@ def test_workers_change_nothing(films: Path) -> None:
     assert len(alone) == len(helped) == 3
     for one, other in zip(alone, helped, strict=True):
         assert_equal(one, other)
+
+
+class Priorities(EvaluationClips):
+    """The priority of the process that reads, instead of pictures."""
+
+    def __getitem__(self, index: int) -> tuple[Frames, Failure | None]:
+        return np.full((1, 1, 1, 3), os.getpriority(os.PRIO_PROCESS, 0), np.uint8), None
+
+
+def test_workers_give_way_to_the_process_that_trains(films: Path) -> None:
+    clips = Priorities(read_narrations(films, "hod.csv"), FORMAT)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for workers, expected in ((0, own), (1, min(own + 10, 19))):
+        ((found, _),) = evaluation_loader(clips, [0, 1], batch=2, workers=workers)
+        assert (found == expected).all()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,23 @@ def test_the_command_ends_with_its_error_in_one_line(
         command.main([f"data={films}/none", f"out={tmp_path}"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err == f"pretrain.train: data={films}/none: there is no such folder\n"
+
+
+def test_threads_wait_without_taking_a_core_unless_told_otherwise(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    for before, after in ((None, "passive"), ("active", "active")):
+        monkeypatch.setattr("sys.argv", ["train"])
+        if before is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        else:
+            monkeypatch.setenv("OMP_WAIT_POLICY", before)
+        arguments = [f"data={films}", f"out={tmp_path}"]
+        COMMAND.main(lambda _: found.append(os.environ["OMP_WAIT_POLICY"]), arguments)
+        assert found[-1] == after
+
+
+def test_torch_is_not_imported_before_it_can_be_told_how_threads_wait() -> None:
+    script = "import sys, pretrain.train; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

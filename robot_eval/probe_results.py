@@ -19,7 +19,7 @@ from robot_eval.stats import format_cell, text_grid
 _logger = logging.getLogger(__name__)
 
 TABLE = "probes.parquet"
-TARGETS = ("layout", "hand", "object", "object moves", "direction", "action")
+TARGETS = ("layout", "hand", "object", "object moves", "direction", "action", "imitation")
 """In the order of the tables' columns; `robot_eval.probes` says what they are."""
 
 _FOLDER = "probes"

@@ -3,21 +3,22 @@
 Probes (`egorep.probing`) read these from what a policy sees of the pictures, in demonstrations alone, and ask
 the suite's `entries` where the truth stands in the state. Demonstrations record no contacts: that an object
 moves stands for that it is held or pushed. From the same they read what the expert does. The encoder `state`
-is proprioception, which policies have anyway.
+is proprioception, which policies have anyway; `imitation` is the expert's action read from both together, of the
+encoder `oracle` from the full state.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from egorep import probing
-from egorep.probing import Target
+from egorep.probing import Score, Target
 from robot_eval.demos import content_key
 from robot_eval.environment import StateEntries
 from robot_eval.probe_results import TARGETS, Probed, ProbeRow
@@ -48,6 +49,13 @@ class Questions:
     steps: list[npt.NDArray[np.int64]]
     demos: npt.NDArray[np.int64]
     targets: list[Target]
+
+    def answers(self, known: Sequence[Floats], targets: Sequence[Target]) -> list[Score]:
+        """What probes read of targets from what is `known`, (T, D) of each demonstration."""
+        if not targets:
+            return []
+        seen = np.concatenate([rows[at] for rows, at in zip(known, self.steps, strict=True)])
+        return probing.probe(seen, targets, self.demos, probing.grouped_folds(self.demos))
 
 
 def questions(
@@ -117,12 +125,18 @@ class ProbeUnit(Probed):
         return content_key({**asdict(self), "asked": asked, "targets": TARGETS, "version": probing.VERSION})
 
     def rows(
-        self, features: Sequence[Floats], states: Sequence[Floats], actions: Sequence[Floats]
+        self,
+        features: Sequence[Floats] | None,
+        inputs: Sequence[Floats],
+        states: Sequence[Floats],
+        actions: Sequence[Floats],
     ) -> list[ProbeRow]:
         """Probe features.
 
         Args:
-            features: (T, D) of each demonstration, what a policy sees of the pictures.
+            features: (T, D) of each demonstration, what a policy sees of the pictures, or proprioception in
+                their place; None of an encoder that gives the full state, in which all would be found.
+            inputs: (T, I) of each demonstration, all that a policy sees.
             states: (T, S) of each demonstration.
             actions: (T, A) of each demonstration.
 
@@ -136,8 +150,9 @@ class ProbeUnit(Probed):
         if episodes < probing.FOLDS or not asked.targets:
             _logger.debug("%s/%s: %d demonstrations are too few to probe", self.suite, self.task, episodes)
             return []
-        seen = np.concatenate([rows[at] for rows, at in zip(features, asked.steps, strict=True)])
-        scores = probing.probe(seen, asked.targets, asked.demos, probing.grouped_folds(asked.demos))
+        expert = [replace(target, name="imitation") for target in asked.targets if target.name == "action"]
+        scores = [] if features is None else asked.answers(features, asked.targets)
+        scores += asked.answers(inputs, expert)
         return [
             ProbeRow(
                 **asdict(self),
@@ -147,7 +162,7 @@ class ProbeUnit(Probed):
                 estimate=interval.estimate,
                 low=interval.low,
                 high=interval.high,
-                instants=len(seen),
+                instants=len(asked.demos),
                 episodes=episodes,
             )
             for target, kind, measure, interval in scores

@@ -36,6 +36,7 @@ from robot_eval.cloning import Checkpoint, Training, clone, clone_with_robomimic
 from robot_eval.config import RunConfig, TaskName
 from robot_eval.demos import DemoRecipe, DemoSet, collect
 from robot_eval.environment import EnvSettings
+from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
 from robot_eval.policies.base import Demonstrations
 from robot_eval.probe_results import ProbeStore, write_probes
@@ -288,11 +289,11 @@ class Run:
             self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
 
     def _probe(self, cells: Sequence[Cell]) -> None:
-        """Probe the features of every encoder, of untrained ones the first draw alone, and proprioception."""
+        """Probe the features of every encoder, of untrained ones the first draw alone, and the state."""
         if not self._config.probes or self._config.cloned.sees != "features":
             return
         first = self._config.policy_seeds[0]
-        cells = [cell for cell in cells if cell.encoder.observation != "state" and cell.seed == first]
+        cells = [cell for cell in cells if cell.seed == first]
         self._probe_keys += [cell.probes.key for cell in cells]
         missing = [cell for cell in cells if not self._probes.has(cell.probes.key)]
         for cell in missing:  # features are missing where its policies were trained, and `data` is new
@@ -304,21 +305,22 @@ class Run:
 
     def _probe_one(self, cell: Cell) -> None:
         demos = cell.demos.demos
-        states = [demo.read("obs/state") for demo in demos]
-        seen = dataclasses.replace(cell.inputs, proprio=False)
-        features = [
-            seen.of_episode(rows, demo.read("obs/proprio"), state)
-            for demo, rows, state in zip(demos, self._features(cell), states, strict=True)
+        features = None
+        if cell.encoder.observation != "state":
+            features = self._seen(cell, dataclasses.replace(cell.inputs, proprio=False))
+        inputs = self._seen(cell, cell.inputs)
+        states, actions = ([demo.read(key) for demo in demos] for key in ("obs/state", "actions"))
+        self._probes.write(cell.probes.key, cell.probes.rows(features, inputs, states, actions))
+
+    def _seen(self, cell: Cell, inputs: PolicyInputs) -> list[npt.NDArray[np.float32]]:
+        """(T, D) of each demonstration, what a policy with these inputs sees."""
+        return [
+            inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
+            for demo, rows in zip(cell.demos.demos, self._features(cell), strict=True)
         ]
-        actions = [demo.read("actions") for demo in demos]
-        self._probes.write(cell.probes.key, cell.probes.rows(features, states, actions))
 
     def _training_set(self, cell: Cell) -> Demonstrations:
-        features = self._features(cell)
-        inputs = [
-            cell.inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
-            for demo, rows in zip(cell.demos.demos, features, strict=True)
-        ]
+        inputs = self._seen(cell, cell.inputs)
         actions = [demo.read("actions") for demo in cell.demos.demos]
         lengths = tuple(len(rows) for rows in actions)
         seen, done = (torch.from_numpy(np.concatenate(parts)) for parts in (inputs, actions))

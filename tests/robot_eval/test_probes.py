@@ -9,6 +9,7 @@ import pytest
 
 from egorep.probing import Target
 from robot_eval.environment import EnvSettings, RobotEnv, StateEntries, entries
+from robot_eval.probe_results import ProbeRow
 from robot_eval.probes import ProbeUnit, questions
 from robot_eval.suites import list_suites, load_suite, make_env
 
@@ -106,15 +107,34 @@ def test_rows_say_what_is_known_and_few_demonstrations_have_none() -> None:
     rng = np.random.default_rng(0)
     states = [rng.normal(size=(30, 39)).astype(np.float32) for _ in range(6)]
     actions = [state[:, :4] for state in states]
-    rows = UNIT.rows([state[:, :7] for state in states], states, actions)
-    targets = {"hand", "object", "direction", "layout", "action"}
+    features = [state[:, :7] for state in states]
+    rows = UNIT.rows(features, features, states, actions)
+    targets = {"hand", "object", "direction", "layout", "action", "imitation"}
     assert {row.target for row in rows} == targets, "everything always moves"
     linear = {row.target: row for row in rows if row.probe == "linear"}
     assert linear["hand"].estimate > 0.98
     assert linear["direction"].estimate < 0.9, "the state does not know where the hand goes"
     assert (linear["hand"].episodes, linear["hand"].instants) == (6, 6 * 9)
     assert linear["action"].estimate > 0.98
-    assert UNIT.rows([state[:, :7] for state in states[:4]], states[:4], actions[:4]) == []
+    assert UNIT.rows(features[:4], features[:4], states[:4], actions[:4]) == []
+
+
+def test_imitation_is_read_from_all_that_a_policy_sees() -> None:
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=(30, 39)).astype(np.float32) for _ in range(6)]
+    actions = [state[:, :4] for state in states]
+
+    def linear(rows: list[ProbeRow]) -> dict[str, float]:
+        return {row.target: row.estimate for row in rows if row.probe == "linear"}
+
+    half, other = ([state[:, part] for state in states] for part in (slice(0, 2), slice(2, 4)))
+    both = [np.concatenate(parts, axis=1) for parts in zip(half, other, strict=True)]
+    found = linear(UNIT.rows(half, both, states, actions))
+    assert found["action"] == pytest.approx(0.5, abs=0.1)
+    assert found["imitation"] > 0.98
+    assert linear(UNIT.rows(None, states, states, actions)).keys() == {"imitation"}
+    still = [np.zeros_like(action) for action in actions]
+    assert UNIT.rows(None, states, states, still) == []
 
 
 def test_all_that_decides_rows_is_in_the_key() -> None:

@@ -163,6 +163,7 @@ def _run_until(folder: Path, pattern: str, count: int) -> None:
 
 def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_for(tmp_path: Path) -> None:
     short = ["protocol.budget.total=20", "protocol.episodes=1", "protocol.held_out_episodes=1", "demos=5"]
+    short.append("encoders=[random/timm/test_vit,state,oracle]")
 
     def printed(*more: str) -> str:
         words = command(tmp_path, *short, *more)
@@ -170,9 +171,11 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
 
     first = printed()
     rows = read_probes(tmp_path / "out")
-    assert {row.encoder for row in rows} == {"random/timm/test_vit", "state"}
+    assert {row.encoder for row in rows} == {"random/timm/test_vit", "state", "oracle"}
     assert {row.encoder_seed for row in rows} == {0}
-    assert {row.target for row in rows} == {"layout", "hand", "object", "object moves", "direction", "action"}
+    targets = {"layout", "hand", "object", "object moves", "direction", "action", "imitation"}
+    assert {row.target for row in rows if row.encoder != "oracle"} == targets
+    assert {row.target for row in rows if row.encoder == "oracle"} == {"imitation"}
     felt = {row.target: row.estimate for row in rows if (row.encoder, row.probe) == ("state", "linear")}
     assert felt["hand"] > 0.99, "proprioception"
     assert felt["layout"] < 0.9, "until the hand has arrived"
@@ -180,7 +183,7 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
     assert "linear probes of frozen features, metaworld/button-press-v3" in first
     assert "What the features know" in (tmp_path / "out" / "report.html").read_text()
     before = states(tmp_path, "out/probes/*.json")
-    assert len(before) == 2
+    assert len(before) == 3
     assert printed() == first
     assert states(tmp_path, "out/probes/*.json") == before
     assert "linear probes" not in printed("probes=false")

@@ -3,8 +3,8 @@
 Probes (`egorep.probing`) read these from what a policy sees of the pictures, in demonstrations alone, and ask
 the suite's `entries` where the truth stands in the state. Demonstrations record no contacts: that an object
 moves stands for that it is held or pushed. From the same they read what the expert does. The encoder `state`
-is proprioception, which policies have anyway; `imitation` is the expert's action read from both together, of the
-encoder `oracle` from the full state.
+is proprioception, which policies have anyway; `imitation` is the expert's action read from both together, of
+`oracle` from the full state.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Plan:
         return [*settings, *variant.settings]
 
     def results(self, variants: Sequence[Variant], seeds: Sequence[int]) -> pd.DataFrame:
-        """A row per variant, seed and measure of the runs that are finished, with their CPU seconds."""
+        """A row per variant, seed and measure of finished runs, in percent, with their CPU seconds."""
         rows = []
         for variant in variants:
             for seed in seeds:
@@ -138,11 +138,12 @@ class Plan:
                     continue
                 cost = json.loads((self.folder(variant, seed) / "cost.json").read_text())["cpu_seconds"]
                 figures = pd.read_parquet(path).set_index(["task", "measure"])
+                found = 100 * figures.loc[list(MEASURES.values()), ["estimate", "chance"]]
                 rows += [
-                    (variant.name, seed, name, 100 * figures.loc[key, "estimate"], cost)
-                    for name, key in MEASURES.items()
+                    (variant.name, seed, name, value, chance, cost)
+                    for name, (value, chance) in zip(MEASURES, found.to_numpy(), strict=True)
                 ]
-        return pd.DataFrame(rows, columns=["variant", "seed", "measure", "value", "cpu_seconds"])
+        return pd.DataFrame(rows, columns=["variant", "seed", "measure", "value", "chance", "cpu_seconds"])
 
 
 def _named(name: str) -> Variant:
@@ -196,6 +197,9 @@ def table(results: pd.DataFrame, variants: Sequence[Variant]) -> Iterator[str]:
     """Markdown: means over seeds, and under them the differences to the first variant."""
     yield "| | seeds | " + " | ".join(MEASURES) + " | CPU minutes |"
     yield "|---" * (len(MEASURES) + 3) + "|"
+    if not results.empty:
+        chances = results.groupby("measure")["chance"].first()
+        yield f"| *chance* | | {' | '.join(f'{chances[name]:.1f}' for name in MEASURES)} | |"
     for variant in variants:
         own = results[results["variant"] == variant.name]
         if own.empty:
@@ -215,13 +219,15 @@ def table(results: pd.DataFrame, variants: Sequence[Variant]) -> Iterator[str]:
 
 
 def figure(results: pd.DataFrame, variants: Sequence[Variant]) -> Figure:
-    """A panel per measure: every seed a dot, the mean a bar."""
+    """A panel per measure: every seed a dot, the mean a bar, chance a line."""
     names = [variant.name for variant in variants if variant.name in set(results["variant"])]
     with styled():
         drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * 2), layout="constrained")
         axes = drawn.subplots(2, len(MEASURES) // 2, sharey=True).flat
         for place, (axis, measure) in enumerate(zip(axes, MEASURES, strict=True)):
             axis.set_title(measure)
+            for chance in results[results["measure"] == measure]["chance"].unique():
+                axis.axvline(chance, color="#8A8F98", linestyle="--", linewidth=1)
             for row, name in enumerate(names):
                 values = results[(results["variant"] == name) & (results["measure"] == measure)]["value"]
                 axis.barh(row, values.mean(), color="#C9DDF0", height=0.7)

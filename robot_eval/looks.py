@@ -13,7 +13,6 @@ import functools
 import importlib.metadata
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from egorep.cores import cores
 from egorep.files import replacing
 from robot_eval.environment import EnvSettings
 from robot_eval.render import PICTURES_VERSION
@@ -137,7 +137,7 @@ def write_looks(path: Path, suites: Sequence[str]) -> None:
     table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for suite in suites:
         settings = default_settings(suite)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             drawn = list(tqdm(threads.map(_reference, settings), suite, len(settings)))
         frames = {_setting(each): frame["frame_hash"] for each, frame in zip(settings, drawn, strict=True)}
         versions = look_versions(suite, drawn[0]["opengl"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egorep.commands import ConfigError
+from egorep.cores import cores
 from pretrain.benchmarks import BenchmarkModule, Source, load
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def worker_count(workers: int | None) -> int:
         ConfigError: a negative number.
     """
     if workers is None:
-        return min(_MOST_WORKERS, os.cpu_count() or 1)
+        return min(_MOST_WORKERS, cores())
     if workers < 0:
         raise ConfigError(f"workers={workers} is negative: 0 reads in the main process")
     return workers

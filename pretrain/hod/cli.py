@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from egorep.commands import Command, ConfigError, typed
+from egorep.cores import cores
 from egorep.files import writable_folder
 from egorep.names import unknown
 
@@ -134,7 +134,7 @@ def _plan(settings: HodConfig) -> Plan:
     narrate.load()
     writable_folder("out", settings.out)
     rows = min(len(narrations), settings.limit or len(narrations))
-    workers = settings.workers or os.cpu_count() or 1
+    workers = settings.workers or cores()
     return Plan(
         narrate,
         out,

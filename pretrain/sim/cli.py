@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from omegaconf import DictConfig
 
 from egorep.commands import Command, ConfigError, typed
+from egorep.cores import cores
 from egorep.files import writable_folder
 from egorep.names import unknown
 
@@ -53,7 +53,7 @@ def _job(config: DictConfig) -> None:
     from pretrain.sim.dataset import Recipe, make
 
     start = time.perf_counter()
-    workers = settings.workers or os.cpu_count() or 1
+    workers = settings.workers or cores()
     try:
         verbs = _checked_verbs(settings)
         folder = writable_folder("out", settings.out)

@@ -16,7 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from egorep.commands import ConfigError
-from egorep.cores import available_cores
+from egorep.cores import cores
 from pretrain.training.config import TrainConfig
 
 _MOST_WORKERS = 8
@@ -54,7 +54,7 @@ def loader_workers(config: TrainConfig, accelerator: Accelerator) -> int:
     if config.workers is not None:
         return config.workers
     local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-    return max(1, min(available_cores() // local, _MOST_WORKERS))
+    return max(1, min(cores() // local, _MOST_WORKERS))
 
 
 def distribute(network: nn.Module, config: TrainConfig, accelerator: Accelerator) -> nn.Module:

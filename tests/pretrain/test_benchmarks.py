@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import small_benchmarks
 
+from egorep.commands import ConfigError
 from pretrain import benchmarks
 from pretrain.benchmarks import NAMES, Source, files, holdout
+from pretrain.benchmarks.setup import worker_count
 from pretrain.benchmarks.tasks import (
     Captioned,
     Classification,
@@ -390,3 +392,14 @@ def test_one_clip_may_choose_among_texts() -> None:
     (figure,) = task.score(np.array([[0.3, 0.6]]), np.array([True]))
     assert figure.interval.estimate == 0.5
     assert (figure.items, figure.chance) == (2, 0.5)
+
+
+def test_videos_are_read_by_as_many_processes_as_there_are_cores_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cores, expected in ((3, 3), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert worker_count(None) == expected
+    assert worker_count(0) == 0
+    with pytest.raises(ConfigError, match="workers=-1 is negative"):
+        worker_count(-1)

@@ -17,7 +17,7 @@ from pretrain.training.accumulation import backward_whole
 from pretrain.training.config import TrainConfig
 from pretrain.training.network import PretrainingNetwork, build_egovideo
 from pretrain.training.objectives import losses
-from pretrain.training.parallel import distribute, start, without_exchange
+from pretrain.training.parallel import distribute, loader_workers, start, without_exchange
 
 BATCH = 8
 CASES = [
@@ -125,3 +125,14 @@ def test_the_comparison_has_substance(films: Path) -> None:
     names = {name for name, _ in network.named_parameters()}
     assert {name for name in names - gradients.keys() if ".adapters.1." not in name} == set()
     assert all(gradient.abs().max() > 1e-7 for gradient in gradients.values())
+
+
+def test_a_process_loads_by_its_share_of_the_cores_that_it_may_run_on(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(films, Path("nowhere"), workers=None)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    for local, expected in ((1, 6), (2, 3), (8, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
+        assert loader_workers(config, start(config)) == expected
+    assert loader_workers(settings(films, Path("nowhere"), workers=5), start(config)) == 5

@@ -215,9 +215,9 @@ def _read(inputs: Floats, goals: Sequence[Floats], fold: Fold, seed: int) -> dic
 class _Task:
     """To learn from some rows and to predict others, float64, all standardised on the former.
 
-    Features are held within `LIMIT` deviations: what a fixed scene hardly shows may
-    stand hundreds of deviations away in one episode, and would be all that is judged. A target's numbers
-    share one scale, so that errors weigh as they do in its own unit.
+    Features are held within `LIMIT` deviations: what a fixed scene hardly shows may stand hundreds of
+    deviations away in one episode, and would be all that is judged. A target's numbers share one scale, so
+    that errors weigh as they do in its own unit.
 
     Attributes:
         inputs, asked: (N, D) and (M, D) features.

@@ -34,7 +34,7 @@ from egorep.registry import EncoderName
 from egorep.video_files import write_mp4
 from robot_eval.cloning import Checkpoint, Training, clone, clone_with_robomimic, load_policy, save_policy
 from robot_eval.config import RunConfig, TaskName
-from robot_eval.demos import DemoRecipe, DemoSet, collect
+from robot_eval.demos import Demo, DemoRecipe, DemoSet, collect
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
@@ -305,22 +305,16 @@ class Run:
 
     def _probe_one(self, cell: Cell) -> None:
         demos = cell.demos.demos
+        encoded = self._features(cell)
         features = None
         if cell.encoder.observation != "state":
-            features = self._seen(cell, dataclasses.replace(cell.inputs, proprio=False))
-        inputs = self._seen(cell, cell.inputs)
+            features = _seen(demos, encoded, dataclasses.replace(cell.inputs, proprio=False))
+        inputs = _seen(demos, encoded, cell.inputs)
         states, actions = ([demo.read(key) for demo in demos] for key in ("obs/state", "actions"))
         self._probes.write(cell.probes.key, cell.probes.rows(features, inputs, states, actions))
 
-    def _seen(self, cell: Cell, inputs: PolicyInputs) -> list[npt.NDArray[np.float32]]:
-        """(T, D) of each demonstration, what a policy with these inputs sees."""
-        return [
-            inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
-            for demo, rows in zip(cell.demos.demos, self._features(cell), strict=True)
-        ]
-
     def _training_set(self, cell: Cell) -> Demonstrations:
-        inputs = self._seen(cell, cell.inputs)
+        inputs = _seen(cell.demos.demos, self._features(cell), cell.inputs)
         actions = [demo.read("actions") for demo in cell.demos.demos]
         lengths = tuple(len(rows) for rows in actions)
         seen, done = (torch.from_numpy(np.concatenate(parts)) for parts in (inputs, actions))
@@ -331,6 +325,16 @@ class Run:
         if cell.encoder.observation != "picture":
             return [None] * len(cell.demos.demos)
         return [self._cache.features(cell.encoder, demo, cell.stride) for demo in cell.demos.demos]
+
+
+def _seen(
+    demos: Sequence[Demo], features: Sequence[npt.NDArray[np.float32] | None], inputs: PolicyInputs
+) -> list[npt.NDArray[np.float32]]:
+    """(T, D) of each demonstration, what a policy with these inputs sees."""
+    return [
+        inputs.of_episode(rows, demo.read("obs/proprio"), demo.read("obs/state"))
+        for demo, rows in zip(demos, features, strict=True)
+    ]
 
 
 def _train(training: Training, data: Demonstrations | Path, folder: Path, metadata: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """What each part of pretraining is worth: variants that differ in one thing, over seeds, judged on EgoSim.
 
 Every variant is trained and judged by the commands that users have, so a run that was stopped goes on, and
-what is finished is not done again. Differences are to the first variant of a group, paired by seed.
+what is finished is not done again. Results are kept in a CSV, which is enough to make the tables again.
+Differences are to the first variant of a group, paired by seed.
 
     python benchmarks/ablations.py data/egosim data/egosim_hod [--groups narrations losses] [--seeds 0 1 2]
 """
@@ -35,6 +36,9 @@ MEASURES = {
     "direction": ("EgoSim motion queries", "direction"),
     "contact": ("EgoSim motion queries", "contact"),
 }
+IDENTITY = ("training_rows", "epochs", "more_epochs")
+COLUMNS = (*IDENTITY, "variant", "seed", "measure", "value", "chance", "cpu_seconds")
+_WARMUP = 1.0  # epochs of all data, as in configs/pretrain/model/egovideo_tiny.yaml
 LEFT_OUT = "left_out"  # the split of rows that a smaller data set is without
 
 
@@ -98,6 +102,7 @@ class Plan:
     hod: Path
     detected: Path | None
     out: Path
+    kept: Path
     epochs: float
     more_epochs: float
 
@@ -106,15 +111,26 @@ class Plan:
         return self.out / variant.name.replace(" ", "_").replace(",", "") / str(seed)
 
     def run(self, variant: Variant, seed: int) -> None:
-        """Train and judge a variant, as far as that is not done."""
+        """Train and judge a variant, and keep its results, as far as that is not done."""
+        kept = self._kept()
+        if not kept[(kept["variant"] == variant.name) & (kept["seed"] == seed)].empty:
+            return
+        if variant.start is not None:
+            self._train(_named(variant.start), seed)
+        self._train(variant, seed)
         folder = self.folder(variant, seed)
-        if not (folder / "model" / "config.json").is_file():
-            began = _cpu_seconds()
-            _command("pretrain.train", *self._training(variant, seed), f"out={folder}")
-            _add_cost(folder / "cost.json", _cpu_seconds() - began)
         if not (folder / "judged" / "egosim.parquet").is_file():
             judged = [f"data={self.sim}", f"checkpoint={folder}", "benchmark=egosim"]
             _command("pretrain.zeroshot", *judged, f"out={folder / 'judged'}")
+        self._judged(variant, seed).to_csv(self.kept, mode="a", header=kept.empty, index=False)
+
+    def _train(self, variant: Variant, seed: int) -> None:
+        folder = self.folder(variant, seed)
+        if (folder / "model" / "config.json").is_file():
+            return
+        began = _cpu_seconds()
+        _command("pretrain.train", *self._training(variant, seed), f"out={folder}")
+        _add_cost(folder / "cost.json", _cpu_seconds() - began)
 
     def _training(self, variant: Variant, seed: int) -> list[str]:
         data = self.detected if variant.detected else self.hod
@@ -126,24 +142,48 @@ class Plan:
             settings.append(f"init={self.folder(_named(variant.start), seed)}")
         if variant.share < 1:
             settings.append(f"csv={_smaller(data / 'hod.csv', variant.share).name}")
+            settings.append(f"warmup={_WARMUP / variant.share:g}")
         return [*settings, *variant.settings]
 
+    def _judged(self, variant: Variant, seed: int) -> pd.DataFrame:
+        """A row per measure of a finished run, in percent, and the CPU seconds that its training took."""
+        folder = self.folder(variant, seed)
+        figures = pd.read_parquet(folder / "judged" / "egosim.parquet").set_index(["task", "measure"])
+        found = (100 * figures.loc[list(MEASURES.values()), ["estimate", "chance"]]).to_numpy()
+        cost = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
+        rows = [
+            (*self._identity, variant.name, seed, name, round(value, 2), round(chance, 2), round(cost))
+            for name, (value, chance) in zip(MEASURES, found, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=COLUMNS)
+
+    @property
+    def _identity(self) -> tuple[float, ...]:
+        """What all results hang on: how many rows there are to train on, and how long that is done."""
+        rows = pd.read_csv(self.hod / "hod.csv", usecols=["split"])["split"]
+        return float((rows == "train").sum()), self.epochs, self.more_epochs
+
+    def _kept(self) -> pd.DataFrame:
+        """Results of all finished runs on these data and of this length.
+
+        Raises:
+            ValueError: the file has results of others.
+        """
+        if not self.kept.is_file():
+            return pd.DataFrame(columns=COLUMNS)
+        kept = pd.read_csv(self.kept)
+        wanted = dict(zip(IDENTITY, self._identity, strict=True))
+        found = kept[list(IDENTITY)].drop_duplicates().to_dict("records")
+        if found != [wanted]:
+            raise ValueError(
+                f"{self.kept} has results of {found}, not of {wanted}: give another file as --kept"
+            )
+        return kept
+
     def results(self, variants: Sequence[Variant], seeds: Sequence[int]) -> pd.DataFrame:
-        """A row per variant, seed and measure of finished runs, in percent, with their CPU seconds."""
-        rows = []
-        for variant in variants:
-            for seed in seeds:
-                path = self.folder(variant, seed) / "judged" / "egosim.parquet"
-                if not path.is_file():
-                    continue
-                cost = json.loads((self.folder(variant, seed) / "cost.json").read_text())["cpu_seconds"]
-                figures = pd.read_parquet(path).set_index(["task", "measure"])
-                found = 100 * figures.loc[list(MEASURES.values()), ["estimate", "chance"]]
-                rows += [
-                    (variant.name, seed, name, value, chance, cost)
-                    for name, (value, chance) in zip(MEASURES, found.to_numpy(), strict=True)
-                ]
-        return pd.DataFrame(rows, columns=["variant", "seed", "measure", "value", "chance", "cpu_seconds"])
+        """A row per variant, seed and measure of finished runs."""
+        kept = self._kept()
+        return kept[kept["variant"].isin([v.name for v in variants]) & kept["seed"].isin(seeds)]
 
 
 def _named(name: str) -> Variant:
@@ -249,14 +289,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=5, help="from nothing")
     parser.add_argument("--more-epochs", type=float, default=1, help="of what goes on from a run")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--kept", type=Path, help="CSV of finished runs; those in it are not done again")
     given = parser.parse_args()
-    plan = Plan(given.sim, given.hod, given.detected, given.out, given.epochs, given.more_epochs)
+    kept = given.kept or given.out / "results.csv"
+    plan = Plan(given.sim, given.hod, given.detected, given.out, kept, given.epochs, given.more_epochs)
     chosen = {name: [v for v in GROUPS[name] if given.detected or not v.detected] for name in given.groups}
     for seed in given.seeds:
         for variants in chosen.values():
             for variant in variants:
-                if variant.start is not None:
-                    plan.run(_named(variant.start), seed)
                 plan.run(variant, seed)
     for name, variants in chosen.items():
         results = plan.results(variants, given.seeds)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from egorep.allocator import keep_freed_memory
 from egorep.commands import Command, ConfigError, typed
 from egorep.files import writable_folder
 from egorep.names import unknown
@@ -85,6 +86,7 @@ def _job(config: DictConfig) -> None:
         training, evaluation = module.training(source, kind), module.evaluation(source)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigError(str(error)) from error
+    keep_freed_memory()
     result = Finetuning(settings, choice, training, evaluation).run()
     result.write(out, f"{settings.benchmark.name}_{settings.task}_{settings.mode}")
     sys.stdout.write(f"{result.text()}\n")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from egorep.allocator import keep_freed_memory
 from egorep.commands import ConfigError
 from egorep.files import writable_folder
 from pretrain.training.config import COMMAND, TrainConfig, parse
@@ -60,6 +61,7 @@ def _job(config: DictConfig) -> None:
     from pretrain.data.skipping import TooManySkippedError
     from pretrain.training.checkpoints import CheckpointError
 
+    keep_freed_memory()
     try:
         train(settings)
     except (CheckpointError, TooManySkippedError, FloatingPointError) as error:

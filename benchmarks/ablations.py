@@ -1,4 +1,7 @@
-"""What each part of pretraining is worth: variants that differ in one thing, over seeds, judged on EgoSim.
+"""What each part of pretraining is worth: variants that differ in one thing, over seeds.
+
+They are judged on EgoSim's held-out clips, by words and by linear probes of their features, and on Meta-World
+under varied looks, by how well a linear map reads the expert's action from what a policy would see.
 
 Every variant is trained and judged by the commands that users have, so a run that was stopped goes on, and
 what is finished is not done again. Results are kept in a CSV, which is enough to make the tables again.
@@ -26,7 +29,7 @@ from scipy.stats import t as student
 
 from egorep.figures import styled
 
-MEASURES = {
+WORDS = {
     "mAP": ("EgoSim retrieval", "mAP"),
     "verbs": ("EgoSim verbs", "verb top-1"),
     "inter-video": ("EgoSim multiple choice", "inter-video"),
@@ -36,6 +39,16 @@ MEASURES = {
     "direction": ("EgoSim motion queries", "direction"),
     "contact": ("EgoSim motion queries", "contact"),
 }
+PROBES = {  # targets of `pretrain.probe`, whose scores are averaged; R2 of 0 and AUROC of 50 know nothing
+    "hand, R2": (("left hand", "right hand"), 0.0),
+    "contact, AUROC": (("left contact", "right contact"), 50.0),
+    "object, R2": (("object",), 0.0),
+}
+ROBOTS = "imitation, R2"
+ROBOT_RUN = ("suite=metaworld", "variation=train", "demos=25", "seeds=1", "probes=only")
+TABLES = (tuple(WORDS), (*PROBES, ROBOTS))
+MEASURES = tuple(name for names in TABLES for name in names)
+ROWS = 3  # of panels in a plot
 IDENTITY = ("training_rows", "epochs", "more_epochs")
 COLUMNS = (*IDENTITY, "variant", "seed", "measure", "value", "chance", "cpu_seconds")
 _WARMUP = 1.0  # epochs of all data, as in configs/pretrain/model/egovideo_tiny.yaml
@@ -113,16 +126,57 @@ class Plan:
     def run(self, variant: Variant, seed: int) -> None:
         """Train and judge a variant, and keep its results, as far as that is not done."""
         kept = self._kept()
-        if not kept[(kept["variant"] == variant.name) & (kept["seed"] == seed)].empty:
-            return
-        if variant.start is not None:
-            self._train(_named(variant.start), seed)
-        self._train(variant, seed)
+        own = set(kept[(kept["variant"] == variant.name) & (kept["seed"] == seed)]["measure"])
         folder = self.folder(variant, seed)
-        if not (folder / "judged" / "egosim.parquet").is_file():
+        for names, judge in (
+            (set(WORDS), self._by_words),
+            (set(PROBES), self._by_probes),
+            ({ROBOTS}, self._on_robots),
+        ):
+            if names <= own:
+                continue
+            if variant.start is not None:
+                self._train(_named(variant.start), seed)
+            self._train(variant, seed)
+            cost = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
+            rows = [
+                (*self._identity, variant.name, seed, name, round(value, 2), round(chance, 2), round(cost))
+                for name, value, chance in judge(folder)
+            ]
+            there = self.kept.is_file()
+            pd.DataFrame(rows, columns=COLUMNS).to_csv(self.kept, mode="a", header=not there, index=False)
+
+    def _by_words(self, folder: Path) -> Iterator[tuple[str, float, float]]:
+        """Each of `WORDS`, its value and chance, in percent."""
+        path = folder / "judged" / "egosim.parquet"
+        if not path.is_file():
             judged = [f"data={self.sim}", f"checkpoint={folder}", "benchmark=egosim"]
-            _command("pretrain.zeroshot", *judged, f"out={folder / 'judged'}")
-        self._judged(variant, seed).to_csv(self.kept, mode="a", header=kept.empty, index=False)
+            _command("pretrain.zeroshot", *judged, f"out={path.parent}")
+        figures = pd.read_parquet(path).set_index(["task", "measure"])
+        for name, place in WORDS.items():
+            yield name, 100 * figures.loc[place, "estimate"], 100 * figures.loc[place, "chance"]
+
+    def _by_probes(self, folder: Path) -> Iterator[tuple[str, float, float]]:
+        """Each of `PROBES` likewise, of the class token."""
+        path = folder / "probed" / "probes.parquet"
+        if not path.is_file():
+            _command(
+                "pretrain.probe", f"data={self.sim}", f"encoders=[{_encoder(folder)}]", f"out={path.parent}"
+            )
+        figures = pd.read_parquet(path)
+        scores = figures[figures["probe"] == "linear"].set_index("target")["estimate"]
+        for name, (targets, nothing) in PROBES.items():
+            yield name, 100 * float(scores[list(targets)].mean()), nothing
+
+    def _on_robots(self, folder: Path) -> Iterator[tuple[str, float, float]]:
+        """The mean of `ROBOTS` over tasks likewise, of the patch tokens' grid and proprioception."""
+        path = folder / "robots" / "probes.parquet"
+        if not path.is_file():
+            encoder = f"encoders=[{_encoder(folder)}:grid]"
+            _command("robot_eval", *ROBOT_RUN, encoder, f"out={path.parent}")
+        figures = pd.read_parquet(path)
+        scores = figures[(figures["probe"] == "linear") & (figures["target"] == "imitation")]["estimate"]
+        yield ROBOTS, 100 * float(scores.mean()), 0.0
 
     def _train(self, variant: Variant, seed: int) -> None:
         folder = self.folder(variant, seed)
@@ -144,18 +198,6 @@ class Plan:
             settings.append(f"csv={_smaller(data / 'hod.csv', variant.share).name}")
             settings.append(f"warmup={_WARMUP / variant.share:g}")
         return [*settings, *variant.settings]
-
-    def _judged(self, variant: Variant, seed: int) -> pd.DataFrame:
-        """A row per measure of a finished run, in percent, and the CPU seconds that its training took."""
-        folder = self.folder(variant, seed)
-        figures = pd.read_parquet(folder / "judged" / "egosim.parquet").set_index(["task", "measure"])
-        found = (100 * figures.loc[list(MEASURES.values()), ["estimate", "chance"]]).to_numpy()
-        cost = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
-        rows = [
-            (*self._identity, variant.name, seed, name, round(value, 2), round(chance, 2), round(cost))
-            for name, (value, chance) in zip(MEASURES, found, strict=True)
-        ]
-        return pd.DataFrame(rows, columns=COLUMNS)
 
     @property
     def _identity(self) -> tuple[float, ...]:
@@ -184,6 +226,10 @@ class Plan:
         """A row per variant, seed and measure of finished runs."""
         kept = self._kept()
         return kept[kept["variant"].isin([v.name for v in variants]) & kept["seed"].isin(seeds)]
+
+
+def _encoder(folder: Path) -> str:
+    return f"egovideo_tiny@{folder}"
 
 
 def _named(name: str) -> Variant:
@@ -233,37 +279,41 @@ def difference(values: pd.DataFrame, variant: str, reference: str) -> tuple[floa
     return float(pairs.mean()), float(half), len(pairs)
 
 
-def table(results: pd.DataFrame, variants: Sequence[Variant]) -> Iterator[str]:
+def table(results: pd.DataFrame, variants: Sequence[Variant], measures: Sequence[str]) -> Iterator[str]:
     """Markdown: means over seeds, and under them the differences to the first variant."""
-    yield "| | seeds | " + " | ".join(MEASURES) + " | CPU minutes |"
-    yield "|---" * (len(MEASURES) + 3) + "|"
-    if not results.empty:
-        chances = results.groupby("measure")["chance"].first()
-        yield f"| *chance* | | {' | '.join(f'{chances[name]:.1f}' for name in MEASURES)} | |"
+    yield "| | seeds | " + " | ".join(measures) + " | CPU minutes |"
+    yield "|---" * (len(measures) + 3) + "|"
+    chances = results.groupby("measure")["chance"].first()
+    yield f"| *chance* | | {' | '.join(_cell(chances, name) for name in measures)} | |"
     for variant in variants:
         own = results[results["variant"] == variant.name]
         if own.empty:
             continue
         means = own.groupby("measure")["value"].mean()
+        cells = " | ".join(_cell(means, name) for name in measures)
         minutes = own["cpu_seconds"].mean() / 60
-        cells = " | ".join(f"{means[name]:.1f}" for name in MEASURES)
         yield f"| {variant.name} | {own['seed'].nunique()} | {cells} | {minutes:.0f} |"
         if variant is variants[0]:
             continue
         changes = [
             difference(results[results["measure"] == name], variant.name, variants[0].name)
-            for name in MEASURES
+            for name in measures
         ]
         shown = [f"{change[0]:+.1f} ± {change[1]:.1f}" if change else "" for change in changes]
         yield "| *difference* | | " + " | ".join(shown) + " | |"
+
+
+def _cell(values: pd.Series[float], name: str) -> str:
+    """A number, or nothing where a run has not come so far."""
+    return f"{values[name]:.1f}" if name in values else ""
 
 
 def figure(results: pd.DataFrame, variants: Sequence[Variant]) -> Figure:
     """A panel per measure: every seed a dot, the mean a bar, chance a line."""
     names = [variant.name for variant in variants if variant.name in set(results["variant"])]
     with styled():
-        drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * 2), layout="constrained")
-        axes = drawn.subplots(2, len(MEASURES) // 2, sharey=True).flat
+        drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * ROWS), layout="constrained")
+        axes = drawn.subplots(ROWS, len(MEASURES) // ROWS, sharey=True).flat
         for place, (axis, measure) in enumerate(zip(axes, MEASURES, strict=True)):
             axis.set_title(measure)
             for chance in results[results["measure"] == measure]["chance"].unique():
@@ -300,7 +350,8 @@ def main() -> None:
                 plan.run(variant, seed)
     for name, variants in chosen.items():
         results = plan.results(variants, given.seeds)
-        sys.stdout.write("\n".join([f"\n{name}\n", *table(results, variants)]) + "\n")
+        for measures in TABLES:
+            sys.stdout.write("\n".join([f"\n{name}\n", *table(results, variants, measures)]) + "\n")
         figure(results, variants).savefig(plan.out / f"{name}.png", dpi=150)
 
 

@@ -38,12 +38,17 @@ def _job(config: DictConfig) -> None:
         config.out = HydraConfig.get().runtime.output_dir
     run_config = parse(config)
     # Heavy parts are imported once the settings are known to be good.
-    from robot_eval.probe_results import read_probes
+    from robot_eval.probe_results import TABLE, probes_text, read_probes
     from robot_eval.report import tables_text, write_report
     from robot_eval.run import Run
 
     with _alone_in(Path(run_config.out)):
-        rows = Run(run_config).execute()
+        run = Run(run_config)
+        if run_config.only_probes:
+            found = probes_text(run.probe(), run_config.encoders)
+            sys.stdout.write(f"\n{found}\n\nall probes: {Path(run_config.out) / TABLE}\n")
+            return
+        rows = run.execute()
         report = write_report(run_config.out)
     tables = tables_text(rows, read_probes(run_config.out))
     sys.stdout.write(f"\n{tables}\n\nreport: {report}\n")

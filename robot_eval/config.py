@@ -137,7 +137,7 @@ class RunConfig:
     max_batch: int | None
     num_envs: int | None
     videos: bool
-    probes: bool
+    probes: Any
     data: str
     out: str
     policy_seeds: list[int] = field(default_factory=list)
@@ -188,6 +188,11 @@ class RunConfig:
     def features(self) -> str:
         """The pool of the encoders: policies on tokens need the tokens, whatever `pool`."""
         return "patches" if self.cloned.sees == "tokens" else self.pool
+
+    @property
+    def only_probes(self) -> bool:
+        """Whether features are probed and no policies trained."""
+        return bool(self.probes == "only")
 
     @property
     def judges(self) -> list[str]:
@@ -250,6 +255,11 @@ def _check_policy(run: RunConfig) -> None:
     pooled = [name for name in run.encoders if EncoderName.read(name).pool]
     if policy.sees == "tokens" and pooled:
         raise ValueError(f"policy {policy.name!r} sees all patch tokens: leave the pool out of {pooled}")
+    if policy.sees != "features" and run.only_probes:
+        raise ValueError(
+            f"probes=only leaves nothing to do: policy {policy.name!r} sees {policy.sees}, "
+            "and what is probed are features"
+        )
     if policy.sees != "features" and protocol.frames > 1:
         raise ValueError(
             f"protocol.frames={protocol.frames} fuses features, and policy {policy.name!r} sees "
@@ -271,6 +281,8 @@ def _check_names(run: RunConfig) -> None:
         for name in names:
             if name not in valid:
                 raise unknown(key, name, valid)
+    if run.probes not in (True, False, "only"):
+        raise ValueError(f"probes={run.probes} is none of true, false and only")
     _check_distinct("encoders", run.encoders)
     for encoder in run.encoders:
         validate_encoder_name(encoder)

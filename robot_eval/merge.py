@@ -18,6 +18,7 @@ from typing import NoReturn
 import pandas as pd
 
 from egorep.files import replacing, writable_folder
+from robot_eval.probe_results import TABLE as PROBES
 from robot_eval.probe_results import ProbeRow, ProbeStore, read_probes, write_probes
 from robot_eval.report import tables_text, write_report
 from robot_eval.results import EvaluationRow, ResultStore, read_rows, write_results
@@ -140,9 +141,15 @@ def _units(run: Path) -> list[Path]:
     return list((run / "units").glob("*.json"))
 
 
+def _table(run: Path) -> Path:
+    """What a run writes at its end: results, or, where no policies were wanted, what probes found."""
+    evaluated = bool(_units(run)) or (run / _TABLE).exists()
+    return run / (_TABLE if evaluated else PROBES)
+
+
 def _is_finished(run: Path) -> bool:
     """Whether the run's table, which it writes at its end, is newer than its start and its units."""
-    table = run / _TABLE
+    table = _table(run)
     if not table.exists():
         return False
     before = [path for path in (_start(run), *_units(run)) if path.exists()]
@@ -157,7 +164,9 @@ def _rows(run: Path, finished: bool) -> Iterator[_Found]:
         return
     # A second run with the same settings writes the table again, and not the units.
     times = {row.identity: written for written, row in dated}
-    table = run / _TABLE
+    table = _table(run)
+    if table.name != _TABLE:
+        return
     try:
         rows = read_rows(table)
     except (OSError, ValueError) as error:
@@ -187,7 +196,7 @@ def _table_of_probes(run: Path) -> list[ProbeRow]:
 
 def _written(run: Path) -> int:
     """When a finished run wrote its tables."""
-    return (run / _TABLE).stat().st_mtime_ns
+    return _table(run).stat().st_mtime_ns
 
 
 def _newest(found: Sequence[_Found]) -> tuple[list[_Found], list[str]]:

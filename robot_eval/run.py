@@ -39,7 +39,7 @@ from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
 from robot_eval.policies.base import Demonstrations
-from robot_eval.probe_results import ProbeStore, write_probes
+from robot_eval.probe_results import ProbeRow, ProbeStore, write_probes
 from robot_eval.published import published_demos
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
@@ -75,21 +75,41 @@ class Run:
 
         What probes found is in `probes.parquet`.
         """
+        for cells in self._tasks():
+            self._train_missing(cells)
+            self._probe(cells)
+            for variation in self._config.judges:
+                self._judge(cells, self._config.settings(cells[0].name, variation))
+        self._write_probes()
+        return self._store.merge(self._keys)
+
+    def probe(self) -> list[ProbeRow]:
+        """Probe what policies would learn from, as `execute` does, and train none.
+
+        Returns:
+            All rows of this run, as in `probes.parquet`.
+        """
+        for cells in self._tasks():
+            self._probe(cells)
+        return self._write_probes()
+
+    def _tasks(self) -> Iterator[list[Cell]]:
+        """The cells of one task after the other, each with its demonstrations."""
         # Parallelism is ours: simulators, encoded frames and policies each take one core. Torch's own threads
         # wait for each other actively, which beside busy simulators is ten times slower than one thread.
         torch.set_num_threads(1)
         with self._bar:
             for name in self._config.chosen:
-                cells = self._cells(name, self._demonstrations(name))
-                self._train_missing(cells)
-                self._probe(cells)
-                for variation in self._config.judges:
-                    self._judge(cells, self._config.settings(name, variation))
-        write_probes(self._config.out, [row for _, row in self._probes.dated_rows(self._probe_keys)])
-        return self._store.merge(self._keys)
+                yield self._cells(name, self._demonstrations(name))
+
+    def _write_probes(self) -> list[ProbeRow]:
+        rows = [row for _, row in self._probes.dated_rows(self._probe_keys)]
+        return write_probes(self._config.out, rows)
 
     def _episodes(self) -> int:
         config, protocol = self._config, self._config.protocol
+        if config.only_probes:
+            return len(config.chosen) * config.demos
         evaluations = protocol.budget.total // protocol.budget.evaluate_every
         tasks = len(config.chosen)
         policies = tasks * len(config.encoders) * len(config.policy_seeds)

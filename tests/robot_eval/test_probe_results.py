@@ -161,6 +161,19 @@ def test_merged_runs_have_each_probe_once_the_newer_of_two(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("without_report")
+def test_a_run_of_probes_alone_joins_those_of_policies(tmp_path: Path) -> None:
+    probed = make_folder(tmp_path / "probed", [], rows_of("other"), ended=False)
+    write_probes(probed, rows_of("other"))
+    with pytest.raises(MergeError, match="no evaluation is finished"):
+        merge([probed], tmp_path / "all")
+    whole = make_folder(tmp_path / "whole", [make_row()], rows_of())
+    merged = merge([probed, whole], tmp_path / "all")
+    assert merged.unfinished == []
+    assert {row.encoder for row in merged.probes} == {"egovideo_tiny", "other"}
+    assert len(merged.rows) == 1
+
+
+@pytest.mark.usefixtures("without_report")
 def test_probes_that_a_run_leaves_out_now_are_left_out(tmp_path: Path) -> None:
     run = make_folder(tmp_path / "a", [make_row()], rows_of())
     (run / "probes.parquet").unlink()

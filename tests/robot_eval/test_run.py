@@ -169,8 +169,15 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
         words = command(tmp_path, *short, *more)
         return subprocess.run(words, capture_output=True, text=True, timeout=600, check=True).stdout
 
-    first = printed()
+    alone = printed("probes=only")
+    assert "linear probes of frozen features, metaworld/button-press-v3" in alone
+    assert str(tmp_path / "out" / "probes.parquet") in alone
+    assert not any((tmp_path / "out" / name).exists() for name in ("policies", "units", "report.html"))
     rows = read_probes(tmp_path / "out")
+    probed = states(tmp_path, "out/probes/*.json")
+    first = printed()
+    assert read_probes(tmp_path / "out") == rows
+    assert states(tmp_path, "out/probes/*.json") == probed
     assert {row.encoder for row in rows} == {"random/timm/test_vit", "state", "oracle"}
     assert {row.encoder_seed for row in rows} == {0}
     targets = {"layout", "hand", "object", "object moves", "direction", "action", "imitation"}

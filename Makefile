@@ -34,6 +34,7 @@ bench: setup
 	$(PYTHON) benchmarks/encoding.py
 	$(PYTHON) benchmarks/decoding.py
 	$(PYTHON) benchmarks/egosim.py
+	$(PYTHON) benchmarks/allocator.py
 
 # Goes on where it was stopped. The weights that ship lie in egorep/weights/egovideo_tiny, with their model card.
 tiny: setup

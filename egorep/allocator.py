@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
 
     glibc gives large blocks, as activations and gradients are, back to the system when they are freed, and
     asks for others in the next step, of which the system has to clear every page. A training step of
-    `egovideo_tiny` on two cores spends a seventh of its time so. The process then stays as large as it once
-    was. Where the C library is not glibc, nothing changes.
+    `egovideo_tiny` on two cores spends a ninth of its time so (`benchmarks/allocator.py`). With this the
+    process stays as large as it once was. Where the C library is not glibc, nothing changes.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
 from scipy.stats import t as student
 
 from egorep.figures import styled
@@ -59,7 +60,6 @@ MEASURES = tuple(name for names in TABLES for name in names)
 ROWS = 3  # of panels in a plot
 IDENTITY = ("training_rows", "epochs", "more_epochs")
 COLUMNS = (*IDENTITY, "variant", "seed", "measure", "value", "chance", "cpu_seconds")
-_WARMUP = 1.0  # epochs of all data, as in configs/pretrain/model/egovideo_tiny.yaml
 LEFT_OUT = "left_out"  # the split of rows that a smaller data set is without
 
 
@@ -156,33 +156,24 @@ class Plan:
 
     def _by_words(self, folder: Path) -> Iterator[tuple[str, float, float]]:
         """Each of `WORDS`, its value and chance, in percent."""
-        path = folder / "judged" / "egosim.parquet"
-        if not path.is_file():
-            judged = [f"data={self.sim}", f"checkpoint={folder}", "benchmark=egosim"]
-            _command("pretrain.zeroshot", *judged, f"out={path.parent}")
-        figures = pd.read_parquet(path).set_index(["task", "measure"])
+        judged = (f"data={self.sim}", f"checkpoint={folder}", "benchmark=egosim")
+        figures = _found(folder / "judged" / "egosim.parquet", "pretrain.zeroshot", *judged)
+        figures = figures.set_index(["task", "measure"])
         for name, place in WORDS.items():
             yield name, 100 * figures.loc[place, "estimate"], 100 * figures.loc[place, "chance"]
 
     def _by_probes(self, folder: Path) -> Iterator[tuple[str, float, float]]:
         """Each of `PROBES` likewise, of the class token."""
-        path = folder / "probed" / "probes.parquet"
-        if not path.is_file():
-            _command(
-                "pretrain.probe", f"data={self.sim}", f"encoders=[{_encoder(folder)}]", f"out={path.parent}"
-            )
-        figures = pd.read_parquet(path)
+        probed = (f"data={self.sim}", f"encoders=[egovideo_tiny@{folder}]")
+        figures = _found(folder / "probed" / "probes.parquet", "pretrain.probe", *probed)
         scores = figures[figures["probe"] == "linear"].set_index("target")["estimate"]
         for name, (targets, nothing) in PROBES.items():
             yield name, 100 * float(scores[list(targets)].mean()), nothing
 
     def _on_robots(self, folder: Path) -> Iterator[tuple[str, float, float]]:
         """The mean of `ROBOTS` over tasks likewise, of the patch tokens' grid and proprioception."""
-        path = folder / "robots" / "probes.parquet"
-        if not path.is_file():
-            encoder = f"encoders=[{_encoder(folder)}:grid]"
-            _command("robot_eval", *ROBOT_RUN, encoder, f"out={path.parent}")
-        figures = pd.read_parquet(path)
+        encoder = f"encoders=[egovideo_tiny@{folder}:grid]"
+        figures = _found(folder / "robots" / "probes.parquet", "robot_eval", *ROBOT_RUN, encoder)
         scores = figures[(figures["probe"] == "linear") & (figures["target"] == "imitation")]["estimate"]
         yield ROBOTS, 100 * float(scores.mean()), 0.0
 
@@ -204,7 +195,7 @@ class Plan:
             settings.append(f"init={self.folder(_named(variant.start), seed)}")
         if variant.share < 1:
             settings.append(f"csv={_smaller(data / 'hod.csv', variant.share).name}")
-            settings.append(f"warmup={_WARMUP / variant.share:g}")
+            settings.append(f"warmup={_recipe().warmup / variant.share:g}")
         return [*settings, *variant.settings]
 
     @property
@@ -236,8 +227,18 @@ class Plan:
         return kept[kept["variant"].isin([v.name for v in variants]) & kept["seed"].isin(seeds)]
 
 
-def _encoder(folder: Path) -> str:
-    return f"egovideo_tiny@{folder}"
+def _found(path: Path, module: str, *settings: str) -> pd.DataFrame:
+    """The table at `path`, which a command with these settings writes into its folder, if it is not there."""
+    if not path.is_file():
+        _command(module, *settings, f"out={path.parent}")
+    return pd.read_parquet(path)
+
+
+def _recipe() -> DictConfig:
+    """How `egovideo_tiny` is trained from nothing."""
+    path = Path(__file__).parents[1] / "configs" / "pretrain" / "model" / "egovideo_tiny.yaml"
+    recipe: DictConfig = OmegaConf.load(path).recipes.backbone
+    return recipe
 
 
 def _named(name: str) -> Variant:
@@ -275,7 +276,7 @@ def _smaller(path: Path, share: float) -> Path:
     return smaller
 
 
-def difference(values: pd.DataFrame, variant: str, reference: str) -> tuple[float, float, int] | None:
+def difference(values: pd.DataFrame, variant: str, reference: str) -> tuple[float, float] | None:
     """Mean difference over the seeds that both have, and half of its 95 % interval (Student's t)."""
     pivot = values.pivot(index="seed", columns="variant", values="value")
     if not {variant, reference} <= set(pivot.columns):
@@ -284,7 +285,7 @@ def difference(values: pd.DataFrame, variant: str, reference: str) -> tuple[floa
     if len(pairs) < 2:
         return None
     half = student.ppf(0.975, len(pairs) - 1) * pairs.std() / np.sqrt(len(pairs))
-    return float(pairs.mean()), float(half), len(pairs)
+    return float(pairs.mean()), float(half)
 
 
 def table(results: pd.DataFrame, variants: Sequence[Variant], measures: Sequence[str]) -> Iterator[str]:

@@ -164,8 +164,8 @@ def _rows(run: Path, finished: bool) -> Iterator[_Found]:
         return
     # A second run with the same settings writes the table again, and not the units.
     times = {row.identity: written for written, row in dated}
-    table = _table(run)
-    if table.name != _TABLE:
+    table = run / _TABLE
+    if not table.exists():  # only probes were wanted
         return
     try:
         rows = read_rows(table)

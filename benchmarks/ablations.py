@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from scipy.stats import t as student
 
 from egorep.figures import styled
@@ -55,11 +55,15 @@ ROBOT_RUN = (
     "seeds=1",
     "probes=only",
 )
+JUDGES = {"words": set(WORDS), "probes": set(PROBES), "robots": {ROBOTS}}
 TABLES = (tuple(WORDS), (*PROBES, ROBOTS))
 MEASURES = tuple(name for names in TABLES for name in names)
 ROWS = 3  # of panels in a plot
 IDENTITY = ("training_rows", "epochs", "more_epochs")
 COLUMNS = (*IDENTITY, "variant", "seed", "measure", "value", "chance", "cpu_seconds")
+RECIPES = OmegaConf.load(
+    Path(__file__).parents[1] / "configs" / "pretrain" / "model" / "egovideo_tiny.yaml"
+).recipes
 LEFT_OUT = "left_out"  # the split of rows that a smaller data set is without
 
 
@@ -73,6 +77,7 @@ class Variant:
         start: the variant whose run of the same seed it goes on from.
         share: of the training videos.
         detected: learns from detected hands and objects instead of true ones.
+        longer: is trained from nothing for as long as a run and what goes on from it.
     """
 
     name: str
@@ -80,10 +85,12 @@ class Variant:
     start: str | None = None
     share: float = 1.0
     detected: bool = False
+    longer: bool = False
 
 
 BASE = Variant("base")
 COTRAIN = ("stage=cotrain", "patch_dropout=0.0")  # the spatial adapter needs whole pictures, so all get them
+ONWARDS = tuple(f"{key}={RECIPES.cotrain[key]}" for key in ("batch", "learning_rate", "warmup", "together"))
 WHOLE_FRAMES = "model.architecture={slow_frames: 16, vision: {num_frames: 16}}"
 GROUPS: dict[str, list[Variant]] = {
     "narrations": [
@@ -99,7 +106,7 @@ GROUPS: dict[str, list[Variant]] = {
     "size": [BASE, Variant("half of the clips", share=0.5), Variant("a quarter", share=0.25)],
     "detection": [BASE, Variant("detected tracks", detected=True)],
     "pathways": [
-        Variant("slow alone", (), start="base"),
+        Variant("slow alone", ONWARDS, start="base"),
         Variant("slow-fast, no adapter", (*COTRAIN, "model.architecture={adapter: none}"), start="base"),
         Variant("slow-fast, adapter", COTRAIN, start="base"),
         Variant(
@@ -110,7 +117,11 @@ GROUPS: dict[str, list[Variant]] = {
     ],
     "co-training": [
         Variant("co-training", ("stage=cotrain",), start="base"),
-        Variant("16 frames end to end", (WHOLE_FRAMES, "patch_dropout=0.6", "batch=16")),
+        Variant(
+            "16 frames end to end",
+            (WHOLE_FRAMES, f"patch_dropout={RECIPES.cotrain.patch_dropout}"),
+            longer=True,
+        ),
     ],
 }
 
@@ -131,25 +142,19 @@ class Plan:
         """Of a run."""
         return self.out / variant.name.replace(" ", "_").replace(",", "") / str(seed)
 
-    def run(self, variant: Variant, seed: int) -> None:
-        """Train and judge a variant, and keep its results, as far as that is not done."""
+    def run(self, variant: Variant, seed: int, judges: Sequence[str]) -> None:
+        """Train a variant, judge it by some of `JUDGES`, and keep its results, as far as that is not done."""
         kept = self._kept()
         own = set(kept[(kept["variant"] == variant.name) & (kept["seed"] == seed)]["measure"])
         folder = self.folder(variant, seed)
-        for names, judge in (
-            (set(WORDS), self._by_words),
-            (set(PROBES), self._by_probes),
-            ({ROBOTS}, self._on_robots),
-        ):
-            if names <= own:
+        by = {"words": self._by_words, "probes": self._by_probes, "robots": self._on_robots}
+        for name in judges:
+            if JUDGES[name] <= own:
                 continue
-            if variant.start is not None:
-                self._train(_named(variant.start), seed)
-            self._train(variant, seed)
-            cost = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
+            cost = self._train(variant, seed)
             rows = [
-                (*self._identity, variant.name, seed, name, round(value, 2), round(chance, 2), round(cost))
-                for name, value, chance in judge(folder)
+                (*self._identity, variant.name, seed, measure, round(value, 2), round(chance, 2), round(cost))
+                for measure, value, chance in by[name](folder)
             ]
             there = self.kept.is_file()
             pd.DataFrame(rows, columns=COLUMNS).to_csv(self.kept, mode="a", header=not there, index=False)
@@ -177,25 +182,29 @@ class Plan:
         scores = figures[(figures["probe"] == "linear") & (figures["target"] == "imitation")]["estimate"]
         yield ROBOTS, 100 * float(scores.mean()), 0.0
 
-    def _train(self, variant: Variant, seed: int) -> None:
+    def _train(self, variant: Variant, seed: int) -> float:
+        """CPU seconds that training took, with those of what it goes on from."""
+        before = self._train(_named(variant.start), seed) if variant.start else 0.0
         folder = self.folder(variant, seed)
-        if (folder / "model" / "config.json").is_file():
-            return
-        began = _cpu_seconds()
-        _command("pretrain.train", *self._training(variant, seed), f"out={folder}")
-        _add_cost(folder / "cost.json", _cpu_seconds() - began)
+        if not (folder / "model" / "config.json").is_file():
+            began = _cpu_seconds()
+            _command("pretrain.train", *self._training(variant, seed), f"out={folder}")
+            _add_cost(folder / "cost.json", _cpu_seconds() - began)
+        own: float = json.loads((folder / "cost.json").read_text())["cpu_seconds"]
+        return before + own
 
     def _training(self, variant: Variant, seed: int) -> list[str]:
         data = self.detected if variant.detected else self.hod
         assert data is not None
         # Smaller data sets are seen more often: every run of a group takes as many steps.
-        epochs = (self.more_epochs if variant.start else self.epochs) / variant.share
+        epochs = self.more_epochs if variant.start else self.epochs + variant.longer * self.more_epochs
+        epochs /= variant.share
         settings = [f"data={data}", f"seed={seed}", f"epochs={epochs:g}", "evaluate_every=1000"]
         if variant.start is not None:
             settings.append(f"init={self.folder(_named(variant.start), seed)}")
         if variant.share < 1:
             settings.append(f"csv={_smaller(data / 'hod.csv', variant.share).name}")
-            settings.append(f"warmup={_recipe().warmup / variant.share:g}")
+            settings.append(f"warmup={RECIPES.backbone.warmup / variant.share:g}")
         return [*settings, *variant.settings]
 
     @property
@@ -232,13 +241,6 @@ def _found(path: Path, module: str, *settings: str) -> pd.DataFrame:
     if not path.is_file():
         _command(module, *settings, f"out={path.parent}")
     return pd.read_parquet(path)
-
-
-def _recipe() -> DictConfig:
-    """How `egovideo_tiny` is trained from nothing."""
-    path = Path(__file__).parents[1] / "configs" / "pretrain" / "model" / "egovideo_tiny.yaml"
-    recipe: DictConfig = OmegaConf.load(path).recipes.backbone
-    return recipe
 
 
 def _named(name: str) -> Variant:
@@ -345,6 +347,7 @@ def main() -> None:
     parser.add_argument("--detected", type=Path, help="HOD data of the same clips by a detector")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--judges", nargs="+", choices=JUDGES, default=list(JUDGES))
     parser.add_argument("--epochs", type=float, default=5, help="from nothing")
     parser.add_argument("--more-epochs", type=float, default=1, help="of what goes on from a run")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
@@ -356,7 +359,7 @@ def main() -> None:
     for seed in given.seeds:
         for variants in chosen.values():
             for variant in variants:
-                plan.run(variant, seed)
+                plan.run(variant, seed, given.judges)
     for name, variants in chosen.items():
         results = plan.results(variants, given.seeds)
         for measures in TABLES:

@@ -33,6 +33,7 @@ SIDE = 32
 SMALL = {
     "r3m": ["policy.hidden=[32]"],
     "cortexbench": ["policy.hidden=[32]"],
+    "pca": ["policy.hidden=[32]", "policy.components=5"],
     "attentive": ["policy.width=16", "policy.heads=2", "policy.hidden=[32]"],
     "attentive_linear": ["policy.width=16", "policy.heads=2"],
     "diffusion": ["policy.widths=[32,32]", "policy.noise_steps=20", "policy.denoise_steps=5"],

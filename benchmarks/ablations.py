@@ -58,7 +58,7 @@ ROBOT_RUN = (
 JUDGES = {"words": set(WORDS), "probes": set(PROBES), "robots": {ROBOTS}}
 TABLES = (tuple(WORDS), (*PROBES, ROBOTS))
 MEASURES = tuple(name for names in TABLES for name in names)
-ROWS = 3  # of panels in a plot
+ACROSS = 4  # panels of a plot
 IDENTITY = ("training_rows", "epochs", "more_epochs")
 COLUMNS = (*IDENTITY, "variant", "seed", "measure", "value", "chance", "cpu_seconds")
 RECIPES = OmegaConf.load(
@@ -319,13 +319,22 @@ def _cell(values: pd.Series[float], name: str) -> str:
     return f"{values[name]:.1f}" if name in values else ""
 
 
+def _measured(results: pd.DataFrame, measures: Sequence[str]) -> list[str]:
+    """Those of `measures` of which there are results."""
+    return [name for name in measures if name in set(results["measure"])]
+
+
 def figure(results: pd.DataFrame, variants: Sequence[Variant]) -> Figure:
-    """A panel per measure: every seed a dot, the mean a bar, chance a line."""
+    """A panel per measure that there is: every seed a dot, the mean a bar, chance a line."""
     names = [variant.name for variant in variants if variant.name in set(results["variant"])]
+    measures = _measured(results, MEASURES)
+    rows = -(-len(measures) // ACROSS)
     with styled():
-        drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * ROWS), layout="constrained")
-        axes = drawn.subplots(ROWS, len(MEASURES) // ROWS, sharey=True).flat
-        for place, (axis, measure) in enumerate(zip(axes, MEASURES, strict=True)):
+        drawn = Figure(figsize=(9.6, 1.0 + 0.3 * len(names) * rows), layout="constrained")
+        axes = list(drawn.subplots(rows, ACROSS, sharey=True, squeeze=False).flat)
+        for spare in axes[len(measures) :]:
+            spare.remove()
+        for place, (axis, measure) in enumerate(zip(axes, measures, strict=False)):
             axis.set_title(measure)
             for chance in results[results["measure"] == measure]["chance"].unique():
                 axis.axvline(chance, color="#8A8F98", linestyle="--", linewidth=1)
@@ -362,7 +371,7 @@ def main() -> None:
                 plan.run(variant, seed, given.judges)
     for name, variants in chosen.items():
         results = plan.results(variants, given.seeds)
-        for measures in TABLES:
+        for measures in filter(None, (_measured(results, names) for names in TABLES)):
             sys.stdout.write("\n".join([f"\n{name}\n", *table(results, variants, measures)]) + "\n")
         figure(results, variants).savefig(plan.out / f"{name}.png", dpi=150)
 

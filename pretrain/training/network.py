@@ -198,13 +198,14 @@ def build_egovideo(config: TrainConfig) -> EgoVideo:
     A convolutional stem starts from its ImageNet weights.
 
     `init` may be the folder of a run of this command, a folder that `EgoVideo.save_pretrained` wrote, or a
-    file of the EgoHOD release or of CLIP. It decides the variant: activation, epsilons, temporal table. From
-    a slow model, stage cotrain starts with fresh adapters, which are the identity, and with the mean of both
-    pathways as their fusion, so it starts about as good as the slow model was. CLIP's two projections are
-    left behind, as in the paper.
+    file of the EgoHOD release or of CLIP. It decides what `model.architecture` leaves open: activation,
+    epsilons, temporal table. From a slow model, stage cotrain starts with fresh adapters, which are the
+    identity, and with the mean of both pathways as their fusion, so it starts about as good as the slow model
+    was. CLIP's two projections are left behind, as in the paper.
 
     Raises:
-        ValueError: an unknown size or architecture, or an `init` that is of another or cannot be read.
+        ValueError: an unknown size or architecture, or an `init` that is of another, lacks what the
+            architecture asks for, or cannot be read.
         FileNotFoundError: `init` is a folder without a model.
     """
     wanted = _architecture(config)
@@ -216,7 +217,7 @@ def build_egovideo(config: TrainConfig) -> EgoVideo:
         return model
     found = _read_init(Path(config.init), wanted)
     _check_size(found.config, wanted, config)
-    model = EgoVideo(_for_stage(found.config, config), **rates)
+    model = EgoVideo(_for_stage(_changed(found.config, config), config), **rates)
     _take_over(model, found, config.init)
     return model
 
@@ -225,16 +226,22 @@ def _architecture(config: TrainConfig) -> EgoVideoConfig:
     if config.model.size not in SIZES:
         raise unknown("model.size", config.model.size, SIZES)
     published = SIZES[config.model.size]
-    try:
-        architecture: EgoVideoConfig = _replaced(published, config.model.architecture or {})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"model.architecture={config.model.architecture}: {error}") from error
+    architecture = _changed(published, config)
     if architecture.text.vocabulary != published.text.vocabulary:
         raise ValueError(
             f"vocabulary {architecture.text.vocabulary} is not that of CLIP's tokens, "
             f"{published.text.vocabulary}, which training makes"
         )
     return architecture
+
+
+def _changed(architecture: EgoVideoConfig, config: TrainConfig) -> EgoVideoConfig:
+    """It with `model.architecture`."""
+    try:
+        changed: EgoVideoConfig = _replaced(architecture, config.model.architecture or {})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model.architecture={config.model.architecture}: {error}") from error
+    return changed
 
 
 def _replaced(part: Any, changes: Mapping[str, Any]) -> Any:
@@ -288,11 +295,20 @@ def _check_size(found: EgoVideoConfig, wanted: EgoVideoConfig, config: TrainConf
 
 def _take_over(model: EgoVideo, found: EgoVideo, source: str) -> None:
     """Give `model` the weights of `found`, which may lack the fast pathway and nothing else."""
-    faults = model.load_state_dict(found.state_dict(), strict=False)
+    weights, own = found.state_dict(), model.state_dict()
+    reshaped = [
+        f"{name} {tuple(weight.shape)} instead of {tuple(own[name].shape)}"
+        for name, weight in weights.items()
+        if name in own and weight.shape != own[name].shape
+    ]
+    if reshaped:
+        raise ValueError(f"init={source} does not fit model.architecture: {', '.join(reshaped)}")
+    faults = model.load_state_dict(weights, strict=False)
     lacking = [name for name in faults.missing_keys if not name.startswith(_FAST_ONLY)]
     if lacking or faults.unexpected_keys:
         raise ValueError(
-            f"init={source} does not fit: missing {lacking}, unexpected {faults.unexpected_keys}"
+            f"init={source} does not fit model.architecture: missing {lacking}, "
+            f"unexpected {faults.unexpected_keys}"
         )
     if "slowfast_projection" in faults.missing_keys:
         assert model.slowfast_projection is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from egorep.probing import FOLDS, Fold, Score, Target, _interval, _Said, grouped_folds, probe
+from egorep.probing import FOLDS, PROBES, Fold, Score, Target, _interval, _Said, grouped_folds, probe
 
 EPISODES, STEPS, DIM = 20, 12, 24
 
@@ -153,6 +153,15 @@ def test_scores_repeat_whatever_was_drawn_before(
     before = torch.get_rng_state()
     assert probe(features, targets, groups, folds) == first
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_kind_alone_says_what_it_says_beside_the_other(
+    features: np.ndarray, hidden: np.ndarray, groups: np.ndarray
+) -> None:
+    asked = features, [Target("t", hidden), Target("above", hidden[:, 0] > 0)], groups, grouped_folds(groups)
+    both = probe(*asked)
+    for kind in PROBES:
+        assert probe(*asked, kinds=(kind,)) == [score for score in both if score.probe == kind]
 
 
 def test_the_unit_of_features_and_targets_does_not_matter(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import settings
+from tiny_runs import TINY, settings
 
 from egorep.models.egovideo import EgoVideo
 from egorep.models.stem import ConvolutionalStem
@@ -15,6 +15,8 @@ from pretrain.data.motion import MOTION_SIZE
 from pretrain.losses import clip_track_contrast
 from pretrain.training.config import TrainConfig
 from pretrain.training.network import BoxFinder, PretrainingNetwork, TrackEncoder, build_egovideo
+
+SMALL = TINY["model.architecture"].removeprefix("{")  # to put changes in front of
 
 
 @pytest.fixture
@@ -56,6 +58,37 @@ def test_a_slow_fast_init_does_not_make_a_backbone(films: Path, tmp_path: Path) 
     fast = build_egovideo(settings(films, tmp_path, stage="cotrain"))
     with pytest.raises(ValueError, match="is a slow-fast model, and stage=backbone trains a slow one"):
         build_egovideo(settings(films, tmp_path, init=saved(fast, tmp_path / "model")))
+
+
+@pytest.mark.parametrize(("adapter", "count"), [("none", 0), ("temporal", 2), ("spatial_temporal", 2)])
+def test_an_architecture_that_is_asked_for_holds_beside_an_init(
+    adapter: str, count: int, slow: EgoVideo, films: Path, tmp_path: Path
+) -> None:
+    init = saved(slow, tmp_path / "model")
+    asked = f"{{adapter: {adapter}, {SMALL}"
+    changes = {"model__architecture": asked, "patch_dropout": 0}
+    model = build_egovideo(settings(films, tmp_path, stage="cotrain", init=init, **changes))
+    assert model.config.adapter == adapter
+    assert len(model.visual.adapters) == count
+    assert all(
+        (made.spatial is not None) == (adapter == "spatial_temporal") for made in model.visual.adapters
+    )
+    assert torch.equal(model.visual.blocks[1].mlp.fc1.weight, slow.visual.blocks[1].mlp.fc1.weight)
+
+
+def test_what_an_init_has_too_much_or_in_another_shape_is_told(films: Path, tmp_path: Path) -> None:
+    fast = build_egovideo(settings(films, tmp_path, stage="cotrain"))
+    init = saved(fast, tmp_path / "model")
+    for asked, told in (
+        (f"{{adapter: none, {SMALL}", r"unexpected .*adapters"),
+        (
+            f"{{slow_frames: 7, {SMALL.replace('{', '{num_frames: 7, ', 1)}",
+            r"visual\.time \(4, 32\) instead of \(7, 32\)",
+        ),
+    ):
+        config = settings(films, tmp_path, stage="cotrain", init=init, model__architecture=asked)
+        with pytest.raises(ValueError, match=rf"does not fit model\.architecture: .*{told}"):
+            build_egovideo(config)
 
 
 def clip_file(model: EgoVideo, width: int, path: Path) -> Path:

@@ -3,7 +3,7 @@
 On demonstrations that `robot_eval` filmed under varied looks, a linear map reads the expert's action
 (`imitation`, docs/probes.md) from proprioception and, in turn,
 
-- true places of hand, objects and goal in the picture, with errors of so many of its 224 pixels;
+- true places of hand, objects and goal in the picture, each coordinate off by so many of 224 pixels;
 - features of encoders, all of them and their principal components alone (`policy=pca`).
 
 Of encoders it also tells by how many pixels a linear map from features misses the hand and the first object.
@@ -186,7 +186,7 @@ def main() -> None:
             task.imitation(places.reshape(len(places), -1)) for task, places in zip(tasks, seen, strict=True)
         ]
         off = f"{error * 2**0.5:.1f}"
-        sys.stdout.write(_row(f"places within {error:g} px", scores, off, off) + "\n")
+        sys.stdout.write(_row(f"places off by {error:g} px", scores, off, off) + "\n")
     for name in given.encoders:
         encoder = load_encoder(name, engine="openvino")
         features = [_features(given.data, encoder, task) for task in tasks]

@@ -111,8 +111,15 @@ class Task:
         targets = [Target(str(place), self.places[:, place]) for place in (0, 1)]
         folds = probing.grouped_folds(self.asked.demos)
         r2 = _linear(features, targets, self.asked.demos, folds)
-        spread = [target.values.var(axis=0).sum() for target in targets]
-        hand, thing = (float(np.sqrt((1 - s) * v)) for s, v in zip(r2, spread, strict=True))
+        hand, thing = (
+            float(np.sqrt(1 - score)) * spread for score, spread in zip(r2, self.strays, strict=True)
+        )
+        return hand, thing
+
+    @property
+    def strays(self) -> tuple[float, float]:
+        """Pixels (root mean square) by which the hand and the first object are away from their mean."""
+        hand, thing = np.sqrt(self.places[:, :2].var(axis=0).sum(axis=1)).tolist()
         return hand, thing
 
 
@@ -198,6 +205,8 @@ def main() -> None:
             scores = [task.imitation(seen, count) for task, seen in pairs]
             sys.stdout.write(_row(f"{name}, {count} components", scores, "", "") + "\n")
         sys.stdout.flush()
+    hand, thing = np.mean([task.strays for task in tasks], axis=0)
+    sys.stdout.write(f"\nIn the pictures hands stray by {hand:.0f} px, first objects by {thing:.0f}.\n")
 
 
 if __name__ == "__main__":

@@ -37,11 +37,13 @@ from robot_eval.environment import EnvSettings
 from robot_eval.policies.pca import Components
 from robot_eval.probes import Questions, questions
 from robot_eval.suites import load_suite, make_env
+from robot_eval.units import frame_stride
 
 SUITE = "metaworld"
 PIXELS = 224
 ERRORS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 COUNTS = (32, 64)
+CLIP_SECONDS = 1.0  # as in configs/robot_eval/config.yaml
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,6 +77,11 @@ class Task:
         return np.concatenate(steps).astype(np.float64)
 
     @cached_property
+    def proprio(self) -> Floats:
+        """(N, P) proprioception."""
+        return self.looked_at(self.read("obs/proprio"))
+
+    @cached_property
     def places(self) -> Floats:
         """(N, P, 2) pixels from the picture's middle: the hand, objects, the goal."""
         entries = load_suite(SUITE).entries(self.settings.task)
@@ -96,13 +103,12 @@ class Task:
             seen: (N, D).
             components: take so many principal components of it, those of the part that is learnt from.
         """
-        proprio = self.looked_at(self.read("obs/proprio"))
         action = next(target for target in self.asked.targets if target.name == "action")
         scores = []
         for fold in probing.grouped_folds(self.asked.demos):
             learnt = np.concatenate([fold.train, fold.select])
             reduced = seen if components is None else _components(seen, learnt, components)
-            inputs = np.concatenate([reduced, proprio], axis=1)
+            inputs = np.concatenate([reduced, self.proprio], axis=1)
             scores.append(_linear(inputs, [action], self.asked.demos, [fold])[0])
         return float(np.mean(scores))
 
@@ -152,7 +158,7 @@ def _projected(model: mujoco.MjModel, camera: str, points: npt.NDArray[np.float3
 def _tasks(data: Path) -> list[Task]:
     """All tasks of the suite that were filmed under varied looks, of the newest file each."""
     tasks = []
-    for folder in sorted((data / "demos" / SUITE).iterdir()):
+    for folder in sorted((data / "demos" / SUITE).glob("*")):
         for path in sorted(folder.glob("*.hdf5"), key=lambda path: path.stat().st_mtime, reverse=True):
             with h5py.File(path) as file:
                 settings = EnvSettings(**json.loads(file["data"].attrs["recipe"])["settings"])
@@ -163,8 +169,8 @@ def _tasks(data: Path) -> list[Task]:
 
 
 def _features(data: Path, encoder: Encoder, task: Task) -> Floats:
-    """(N, D) of the steps that are looked at, in the windows of `robot_eval`: a second."""
-    stride = max(1, round(load_suite(SUITE).control_hz / encoder.num_frames))
+    """(N, D) of the steps that are looked at, in the windows that runs have."""
+    stride = frame_stride(encoder, CLIP_SECONDS, load_suite(SUITE).control_hz)
     cache = FeatureCache(data / "features")
     return task.looked_at([cache.features(encoder, demo, stride) for demo in task.demos.demos])
 
@@ -181,7 +187,12 @@ def main() -> None:
     parser.add_argument("encoders", nargs="*", help="names, as for robot_eval")
     given = parser.parse_args()
     torch.set_num_threads(1)  # of many small decompositions more threads make no faster ones
+    encoders = {name: load_encoder(name, engine="openvino") for name in given.encoders}
     tasks = _tasks(given.data)
+    if not tasks:
+        parser.error(
+            f"{given.data} has no demonstrations of {SUITE} under variation=train: run robot_eval first"
+        )
     heads = [*(task.settings.task for task in tasks), "mean", "hand, px", "object, px"]
     sys.stdout.write("\n".join(["| seen | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|\n"]))
     nothing = [task.imitation(np.empty((len(task.asked.demos), 0))) for task in tasks]
@@ -194,8 +205,7 @@ def main() -> None:
         ]
         off = f"{error * 2**0.5:.1f}"
         sys.stdout.write(_row(f"places off by {error:g} px", scores, off, off) + "\n")
-    for name in given.encoders:
-        encoder = load_encoder(name, engine="openvino")
+    for name, encoder in encoders.items():
         features = [_features(given.data, encoder, task) for task in tasks]
         pairs = list(zip(tasks, features, strict=True))
         missed = np.mean([task.missed(seen) for task, seen in pairs], axis=0)

@@ -146,7 +146,7 @@ def probe(
         targets: of the same N rows.
         groups: (N,) of each row; rows of a group depend on each other.
         folds: `grouped_folds`, or one `Fold` where the division is given.
-        kinds: of probes, from `PROBES`; the linear one alone takes a tenth of the time.
+        kinds: of probes, from `PROBES`.
 
     Returns:
         For each target a score of each kind.

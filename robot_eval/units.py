@@ -47,6 +47,11 @@ def encoder_seed(name: str, policy_seed: int) -> int:
     return policy_seed if name.startswith("random/") else 0
 
 
+def frame_stride(encoder: Encoder, clip_seconds: float, control_hz: float) -> int:
+    """Control steps between the frames, which together span `clip_seconds`, that an encoder looks at."""
+    return max(1, round(clip_seconds * control_hz / encoder.num_frames))
+
+
 def policy_path(folder: Path, step: int) -> Path:
     """File of a policy after `step` optimiser steps, in the folder of its checkpoints."""
     return folder / f"{step}.safetensors"
@@ -103,8 +108,7 @@ class Cell:
     @property
     def stride(self) -> int:
         """Control steps between the frames that an encoder of clips looks at."""
-        steps = self.config.clip_seconds * load_suite(self.name.suite).control_hz
-        return max(1, round(steps / self.encoder.num_frames))
+        return frame_stride(self.encoder, self.config.clip_seconds, load_suite(self.name.suite).control_hz)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from egorep.models.config import SIZES, EgoVideoConfig
 from egorep.models.egovideo import EgoVideo
 from egorep.models.stem import ConvolutionalStem
 from egorep.names import unknown
-from egorep.weights_files import read_weights
+from egorep.weights_files import load_strictly, read_weights
 from pretrain.data.flip import TRACKS
 from pretrain.data.loader import Batch
 from pretrain.training.config import TrainConfig
@@ -218,7 +218,8 @@ def build_egovideo(config: TrainConfig) -> EgoVideo:
     found = _read_init(Path(config.init), wanted)
     _check_size(found.config, wanted, config)
     model = EgoVideo(_for_stage(_changed(found.config, config), config), **rates)
-    _take_over(model, found, config.init)
+    asked = f" under model.architecture={config.model.architecture}" if config.model.architecture else ""
+    _take_over(model, found, f"init={config.init}{asked}")
     return model
 
 
@@ -294,24 +295,13 @@ def _check_size(found: EgoVideoConfig, wanted: EgoVideoConfig, config: TrainConf
 
 
 def _take_over(model: EgoVideo, found: EgoVideo, source: str) -> None:
-    """Give `model` the weights of `found`, which may lack the fast pathway and nothing else."""
-    weights, own = found.state_dict(), model.state_dict()
-    reshaped = [
-        f"{name} {tuple(weight.shape)} instead of {tuple(own[name].shape)}"
-        for name, weight in weights.items()
-        if name in own and weight.shape != own[name].shape
-    ]
-    if reshaped:
-        raise ValueError(f"init={source} does not fit model.architecture: {', '.join(reshaped)}")
-    faults = model.load_state_dict(weights, strict=False)
-    lacking = [name for name in faults.missing_keys if not name.startswith(_FAST_ONLY)]
-    if lacking or faults.unexpected_keys:
-        raise ValueError(
-            f"init={source} does not fit model.architecture: missing {lacking}, "
-            f"unexpected {faults.unexpected_keys}"
-        )
-    if "slowfast_projection" in faults.missing_keys:
+    """Give `model` the weights of `found`, which may lack adapters, fusion or both, but no part of either."""
+    weights = found.state_dict()
+    lacking = tuple(part for part in _FAST_ONLY if not any(name.startswith(part) for name in weights))
+    fresh = {name: weight for name, weight in model.state_dict().items() if name.startswith(lacking)}
+    load_strictly(model, fresh | weights, source)
+    if "slowfast_projection" in fresh:
         assert model.slowfast_projection is not None
         half = torch.eye(model.config.joint_dim) / 2
         model.slowfast_projection.data.copy_(torch.cat([half, half]))
-        _logger.info("init=%s has no fast pathway: adapters and fusion start fresh", source)
+        _logger.info("%s has no fast pathway: adapters and fusion start fresh", source)

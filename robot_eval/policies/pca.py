@@ -93,7 +93,7 @@ class PCAPolicy(MLPPolicy):
     def fit(self, data: Demonstrations) -> None:
         """Take components and standardise as `data` say from now on."""
         if self.shape.visual:
-            self.components.fit(data.inputs[:, : self.shape.visual_dim])
+            self.components.fit(self.shape.split(data.inputs)[0])
         super().fit(Demonstrations(self._reduced(data.inputs), data.actions, data.lengths))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -104,4 +104,4 @@ class PCAPolicy(MLPPolicy):
         if not self.shape.visual:
             return inputs
         visual, other = self.shape.split(inputs)
-        return torch.cat([self.components(visual.flatten(1)), other], dim=1)
+        return torch.cat([self.components(visual), other], dim=1)

@@ -80,14 +80,18 @@ def test_what_an_init_has_too_much_or_in_another_shape_is_told(films: Path, tmp_
     fast = build_egovideo(settings(films, tmp_path, stage="cotrain"))
     init = saved(fast, tmp_path / "model")
     for asked, told in (
-        (f"{{adapter: none, {SMALL}", r"unexpected .*adapters"),
+        (f"{{adapter: none, {SMALL}", r"unexpected: .*adapters"),
+        (f"{{adapter: spatial_temporal, {SMALL}", r"missing: visual\.adapters\.0\.spatial"),
         (
             f"{{slow_frames: 7, {SMALL.replace('{', '{num_frames: 7, ', 1)}",
             r"visual\.time \(4, 32\) instead of \(7, 32\)",
         ),
     ):
-        config = settings(films, tmp_path, stage="cotrain", init=init, model__architecture=asked)
-        with pytest.raises(ValueError, match=rf"does not fit model\.architecture: .*{told}"):
+        changes = {"model__architecture": asked, "patch_dropout": 0}
+        config = settings(films, tmp_path, stage="cotrain", init=init, **changes)
+        with pytest.raises(
+            ValueError, match=rf"under model\.architecture=.* does not fit the network, .*{told}"
+        ):
             build_egovideo(config)
 
 

@@ -20,8 +20,9 @@ from egorep.streaming import EncoderStream, frame_ages
 
 Observation = Literal["picture", "proprio", "state"]
 
-POOLS = ("cls", "mean", "joint", "grid", "patches")
+POOLS = ("cls", "mean", "joint", "grid", "patches", "places")
 _CELLS = 3  # of pool "grid", each way
+_LEAST_SPREAD = 1e-5  # of a channel over the picture, as a share of its mean; what is less is rounding
 DEFAULT_MAX_BATCH = {"cpu": 1}
 DEFAULT_MAX_BATCH_ACCELERATOR = 256
 # Frames handed to OpenVINO at a time: enough for every core, little memory.
@@ -45,8 +46,10 @@ class Encoder(nn.Module):
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
             "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
             shared with text, of encoders that have one), "grid" (the patch tokens averaged in each of 3 x 3
-            equal parts of the picture, row by row) or "patches" (the patch tokens themselves, flattened). The
-            last two tell where things are; of clips they are those of the last time step.
+            equal parts of the picture, row by row), "patches" (the patch tokens themselves, flattened) or
+            "places" (the same, each channel standardised over the picture: where it is strong, whatever its
+            level and spread, which change with light and colours). The last three tell where things are; of
+            clips they are those of the last time step.
         grid: (h, w, C), rows, columns and channels of the patch tokens.
         fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
             torch, which rounds differently; hexadecimal.
@@ -336,9 +339,9 @@ class Encoder(nn.Module):
     def _pooled(self, features: Features) -> torch.Tensor:
         if self.pool == "joint":
             return _joint(features)
-        if self.pool in ("grid", "patches"):
+        if self.pool in _SPATIAL:
             tokens = features.tokens if features.tokens.ndim == 4 else features.tokens[:, -1]
-            return (tokens if self.pool == "patches" else _in_cells(tokens)).flatten(1)
+            return _SPATIAL[self.pool](tokens).flatten(1)
         return features.pooled if self.pool == "cls" else features.tokens.flatten(1, -2).mean(1)
 
     def _finite(self, parts: list[torch.Tensor]) -> torch.Tensor:
@@ -360,13 +363,18 @@ class Encoder(nn.Module):
         if self.pool == "joint" and features.joint is None:
             raise ValueError(
                 f"encoder {self.name!r} shares no space with text: "
-                "choose pool 'cls', 'mean', 'grid' or 'patches'"
+                "choose pool 'cls', 'mean', 'grid', 'patches' or 'places'"
             )
         height, width, channels = features.tokens.shape[-3:]
         if self.pool == "grid" and min(height, width) < _CELLS:
             raise ValueError(
                 f"pool 'grid' wants {_CELLS} x {_CELLS} patch tokens at least, encoder {self.name!r} has "
                 f"{height} x {width}: choose pool 'patches'"
+            )
+        if self.pool == "places" and height * width == 1:
+            raise ValueError(
+                f"pool 'places' compares patch tokens of one picture, and encoder {self.name!r} has a single "
+                "one: choose pool 'cls'"
             )
         self.grid = (height, width, channels)
         return self._pooled(features).shape[-1]
@@ -409,6 +417,26 @@ def _in_cells(tokens: torch.Tensor) -> torch.Tensor:
     """(N, h, w, C) to (N, 3, 3, C), averages over cells that cover the picture evenly."""
     pooled: torch.Tensor = nn.functional.adaptive_avg_pool2d(tokens.permute(0, 3, 1, 2), _CELLS)
     return pooled.permute(0, 2, 3, 1)
+
+
+def _standardised(tokens: torch.Tensor) -> torch.Tensor:
+    """(N, h, w, C) likewise, each channel of a picture with mean 0 and variance 1; 0 where it is constant.
+
+    Instance normalisation (Ulyanov et al. 2016) without its epsilon, which is of one size for all networks:
+    untrained ones give features as small as 1e-9.
+    """
+    tokens = tokens.float()
+    mean = tokens.mean((1, 2), keepdim=True)
+    spread = tokens.std((1, 2), correction=0, keepdim=True)
+    varied = spread > _LEAST_SPREAD * mean.abs()
+    return torch.where(varied, (tokens - mean) / spread, 0.0)
+
+
+_SPATIAL: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "grid": _in_cells,
+    "patches": lambda tokens: tokens,
+    "places": _standardised,
+}
 
 
 def _joint(features: Features) -> torch.Tensor:

@@ -83,7 +83,8 @@ def load_encoder(
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
             "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
             that EgoVideo's pictures share with text), "grid" (the patch tokens averaged in each of 3 x 3
-            parts of the picture) or "patches" (the patch tokens themselves, flattened).
+            parts of the picture), "patches" (the patch tokens themselves, flattened) or "places" (the same,
+            each channel standardised over the picture).
         device: where it runs and where the features lie.
         max_batch: pictures or clips in one pass of the network; by default 1 on a CPU and 256 elsewhere.
         seed: draws untrained weights; no other random state is touched.

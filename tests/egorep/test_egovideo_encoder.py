@@ -59,7 +59,7 @@ def test_the_checkpoint_decides_the_variant(slow: Path, slow_fast: Path, clips: 
 def test_pools(slow_fast: Path, clips: np.ndarray) -> None:
     pools = {
         pool: load_encoder("egovideo_tiny", checkpoint=slow_fast, pool=pool)
-        for pool in ("cls", "mean", "joint", "patches")
+        for pool in ("cls", "mean", "joint", "patches", "places")
     }
     backbone = pools["cls"].backbone
     assert isinstance(backbone, EgoVideoBackbone)
@@ -72,7 +72,9 @@ def test_pools(slow_fast: Path, clips: np.ndarray) -> None:
     assert torch.equal(pools["patches"](clips), newest), "of the last time step"
     assert torch.allclose(pools["mean"](clips), video.fast.patches.mean((1, 2)), atol=1e-5)
     assert torch.allclose(pools["joint"](clips), video.joint, atol=1e-5)
-    assert len({encoder.fingerprint for encoder in pools.values()}) == 4
+    centred = pools["places"](clips).unflatten(1, (4, -1)).mean(1)
+    assert torch.allclose(centred, torch.zeros_like(centred), atol=1e-5)
+    assert len({encoder.fingerprint for encoder in pools.values()}) == 5
 
 
 def test_clips_are_sampled_at_the_middles_and_pictures_stand_still(slow: Path, clips: np.ndarray) -> None:
@@ -119,7 +121,7 @@ def test_encoders_without_text(clips: np.ndarray) -> None:
         load_encoder("state").text(["a cat"])
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "joint", "patches"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "joint", "patches", "places"])
 def test_openvino_gives_the_same_features(pool: str, slow_fast: Path, clips: np.ndarray) -> None:
     pytest.importorskip("openvino")
     plain = load_encoder("egovideo_tiny", checkpoint=slow_fast, pool=pool)

@@ -125,6 +125,28 @@ def test_pool_grid_averages_thirds_of_the_picture(pictures: np.ndarray) -> None:
             assert torch.allclose(cells[:, row, column], tokens[:, rows, columns].mean((1, 2)), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_pool_places_is_the_same_under_any_level_and_spread_of_channels(
+    name: str, pictures: np.ndarray
+) -> None:
+    """What is left of tokens says where; level and spread of each channel are gone, however small."""
+    places = load_encoder(name, pool="places")
+    tokens = places.tokens(pictures)[:, 0].flatten(1, 2).double()
+    spread = tokens.std(1, correction=0, keepdim=True)
+    wanted = torch.where(spread > 0, (tokens - tokens.mean(1, keepdim=True)) / spread, 0.0)
+    assert torch.allclose(places(pictures).double(), wanted.flatten(1), atol=1e-3)
+    assert places.dim == tokens[0].numel()
+
+
+def test_pool_places_of_what_does_not_vary(pictures: np.ndarray) -> None:
+    """A channel that is the same everywhere up to rounding says nothing of places, and is no noise either."""
+    places = colours(pool="places")
+    flat = np.broadcast_to(np.uint8([30, 60, 90]), pictures.shape)
+    assert torch.equal(places(flat), torch.zeros(len(pictures), 12))
+    faint = places(pictures // 64 + 100)
+    assert torch.allclose(faint.unflatten(1, (4, 3)).std(1, correction=0), torch.ones(9, 3), atol=1e-4)
+
+
 def test_large_batches_are_split(pictures: np.ndarray) -> None:
     encoder = colours(max_batch=2)
     assert encoder(pictures).shape == (9, 3)

@@ -386,7 +386,8 @@ def test_unknown_pool() -> None:
     with pytest.raises(ValueError, match="unknown pool 'max'"):
         load_encoder("efficientnet_lite0", pool="max")
     with pytest.raises(
-        ValueError, match="shares no space with text: choose pool 'cls', 'mean', 'grid' or 'patches'"
+        ValueError,
+        match="shares no space with text: choose pool 'cls', 'mean', 'grid', 'patches' or 'places'",
     ):
         load_encoder("efficientnet_lite0", pool="joint")
 

@@ -38,11 +38,12 @@ bench: setup
 
 # Goes on where it was stopped. The weights that ship lie in egorep/weights/egovideo_tiny, with their model card.
 tiny: setup
-	$(PYTHON) -m pretrain.sim out=data/egosim_tiny clips=848
-	$(PYTHON) -m pretrain.hod data=data/egosim_tiny detector=groundtruth
-	$(PYTHON) -m pretrain.train data=data/egosim_tiny_hod stage=backbone out=runs/tiny
-	$(PYTHON) -m pretrain.export run=runs/tiny data=data/egosim_tiny_hod out=runs/egovideo_tiny
-	$(PYTHON) -m pretrain.zeroshot data=data/egosim_tiny checkpoint=runs/egovideo_tiny benchmark=egosim
+	$(PYTHON) -m pretrain.sim out=data/egosim_train clips=1700 seed=100000 'splits={train: 1, validation: 0, test: 0}'
+	$(PYTHON) -m pretrain.hod data=data/egosim_train detector=groundtruth
+	$(PYTHON) -m pretrain.train data=data/egosim_train_hod stage=backbone epochs=14 out=runs/tiny
+	$(PYTHON) -m pretrain.export run=runs/tiny data=data/egosim_train_hod out=runs/egovideo_tiny
+	$(PYTHON) -m pretrain.sim out=data/egosim clips=848
+	$(PYTHON) -m pretrain.zeroshot data=data/egosim checkpoint=runs/egovideo_tiny benchmark=egosim
 
 tables: setup
 	$(PYTHON) -m robot_eval seeds=1 out=runs/table_none encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,random/egovideo_tiny:grid,random/egovideo_tiny,state]

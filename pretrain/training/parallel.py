@@ -19,7 +19,7 @@ from egorep.commands import ConfigError
 from egorep.cores import cores
 from pretrain.training.config import TrainConfig
 
-_MOST_WORKERS = 8
+_MOST_WORKERS = 16
 
 
 def start(config: TrainConfig) -> Accelerator:

@@ -131,8 +131,8 @@ def test_a_process_loads_by_its_share_of_the_cores_that_it_may_run_on(
     films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(films, Path("nowhere"), workers=None)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
-    for local, expected in ((1, 6), (2, 3), (8, 1)):
+    for cores, local, expected in ((6, 1, 6), (6, 2, 3), (6, 8, 1), (128, 8, 16), (128, 1, 16)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
         assert loader_workers(config, start(config)) == expected
     assert loader_workers(settings(films, Path("nowhere"), workers=5), start(config)) == 5

@@ -428,8 +428,8 @@ def _standardised(tokens: torch.Tensor) -> torch.Tensor:
     tokens = tokens.float()
     mean = tokens.mean((1, 2), keepdim=True)
     spread = tokens.std((1, 2), correction=0, keepdim=True)
-    varied = spread > _LEAST_SPREAD * mean.abs()
-    return torch.where(varied, (tokens - mean) / spread, 0.0)
+    constant = spread <= _LEAST_SPREAD * mean.abs()  # not of NaN, which must not be hidden here
+    return torch.where(constant, 0.0, (tokens - mean) / spread)
 
 
 _SPATIAL: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

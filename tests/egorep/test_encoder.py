@@ -147,6 +147,20 @@ def test_pool_places_of_what_does_not_vary(pictures: np.ndarray) -> None:
     assert torch.allclose(faint.unflatten(1, (4, 3)).std(1, correction=0), torch.ones(9, 3), atol=1e-4)
 
 
+def test_pool_places_does_not_hide_what_is_not_finite(pictures: np.ndarray) -> None:
+    with pytest.raises(FloatingPointError, match="not finite"):
+        colours(scale=float("nan"), pool="places")(pictures)
+
+
+def test_pool_places_wants_several_places() -> None:
+    class Whole(Colours):
+        def forward(self, pixels: torch.Tensor) -> Features:
+            return Features(pixels.mean((2, 3)), pixels.mean((2, 3))[:, None, None])
+
+    with pytest.raises(ValueError, match="encoder 'whole' has a single one: choose pool 'cls'"):
+        Encoder("whole", Whole(), Preprocessing(8, HALF, HALF, "bilinear"), pool="places")
+
+
 def test_large_batches_are_split(pictures: np.ndarray) -> None:
     encoder = colours(max_batch=2)
     assert encoder(pictures).shape == (9, 3)

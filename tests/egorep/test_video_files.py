@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -16,26 +17,36 @@ def moving_square(length: int = 12, height: int = 64, width: int = 96) -> np.nda
     return frames
 
 
-def read_mp4(path: Path) -> tuple[np.ndarray, av.video.stream.VideoStream]:
+class Mp4(NamedTuple):
+    """What is in a file, read while it is open: PyAV's streams are freed with their container."""
+
+    frames: np.ndarray
+    codec: str
+    pixels: str | None
+    rate: float
+
+
+def read_mp4(path: Path) -> Mp4:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]), stream
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+        assert stream.average_rate is not None
+        codec = stream.codec_context
+        return Mp4(frames, codec.name, codec.pix_fmt, float(stream.average_rate))
 
 
 def test_frames_come_back(tmp_path: Path) -> None:
     frames = moving_square()
     path = write_mp4(tmp_path / "videos" / "rollout.mp4", frames, fps=20)
-    decoded, stream = read_mp4(path)
-    assert decoded.shape == frames.shape
-    assert np.abs(decoded.astype(int) - frames).mean() < 6
-    assert stream.codec_context.name == "h264"
-    assert stream.codec_context.pix_fmt == "yuv420p"
-    assert stream.average_rate == 20
+    found = read_mp4(path)
+    assert found.frames.shape == frames.shape
+    assert np.abs(found.frames.astype(int) - frames).mean() < 6
+    assert (found.codec, found.pixels, found.rate) == ("h264", "yuv420p", 20)
 
 
 def test_fractional_rates_are_kept(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", moving_square(4), fps=12.5)
-    assert read_mp4(path)[1].average_rate == pytest.approx(12.5)
+    assert read_mp4(path).rate == pytest.approx(12.5)
 
 
 def test_the_index_comes_before_the_pictures(tmp_path: Path) -> None:
@@ -46,7 +57,7 @@ def test_the_index_comes_before_the_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(3, 33, 47, 3), (1, 32, 47, 3), (2, 1, 1, 3)])
 def test_odd_sizes_are_padded_to_even(tmp_path: Path, shape: tuple[int, ...]) -> None:
     frames = np.full(shape, 200, np.uint8)
-    decoded, _ = read_mp4(write_mp4(tmp_path / "odd.mp4", frames, fps=10))
+    decoded = read_mp4(write_mp4(tmp_path / "odd.mp4", frames, fps=10)).frames
     assert decoded.shape == (shape[0], shape[1] + shape[1] % 2, shape[2] + shape[2] % 2, 3)
     assert np.abs(decoded.astype(int) - 200).max() < 8, "the padding repeats the edge"
 

@@ -46,7 +46,7 @@ tiny: setup
 	$(PYTHON) -m pretrain.zeroshot data=data/egosim checkpoint=runs/egovideo_tiny benchmark=egosim
 
 tables: setup
-	$(PYTHON) -m robot_eval seeds=1 out=runs/table_none encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny:mean,egovideo_tiny,random/egovideo_tiny:grid,random/egovideo_tiny,state]
+	$(PYTHON) -m robot_eval out=runs/table_none encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,random/egovideo_tiny,state]
 	$(PYTHON) -m robot_eval encoders=[oracle] out=runs/table_oracle
 	$(PYTHON) -m robot_eval variation=train demos=50 out=runs/table_varied
 	$(PYTHON) -m robot_eval encoders=[oracle] variation=train demos=50 out=runs/table_varied_oracle

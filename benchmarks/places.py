@@ -92,7 +92,7 @@ class Task:
             seeds = [int(file[f"data/{demo.name}"].attrs["seed"]) for demo in self.demos.demos]
         for seed, states, at in zip(seeds, self.read("obs/state"), self.asked.steps, strict=True):
             env.reset(seed=seed)  # which gives the camera its place in this demonstration
-            seen.append(_projected(env._model, self.settings.camera, states[at][:, points]))
+            seen.append(projected(env._model, self.settings.camera, states[at][:, points]))
         env.close()
         return np.concatenate(seen)
 
@@ -145,7 +145,7 @@ def _components(seen: Floats, learnt: npt.NDArray[np.int64], count: int) -> Floa
     return components(values).double().numpy()
 
 
-def _projected(model: mujoco.MjModel, camera: str, points: npt.NDArray[np.float32]) -> Floats:
+def projected(model: mujoco.MjModel, camera: str, points: npt.NDArray[np.float32]) -> Floats:
     """(T, P, 2) pixels from the picture's middle, of (T, 3 P) metres in the world."""
     seen = model.camera(camera)
     turn = np.empty(9)

@@ -19,6 +19,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -143,25 +144,15 @@ def readings(seen: str, task: Task, learnt: Floats, judged: dict[VariationName, 
     """How well the layout is read, for each number of looks, set of them and variation."""
     varies = task.learnt.layout.std(axis=0) > LEAST_SPREAD
     for judge, asked in judged.items():
-        inputs = np.concatenate([learnt, asked])
-        layout = np.concatenate([task.learnt.layout, task.judged[judge].layout])[:, varies]
-        test = np.arange(len(learnt), len(inputs))
         for count in LEARNT:
+            rows = np.arange(count + len(asked))
+            fold = Fold(rows[count // 5 : count], rows[: count // 5], rows[count:])
             for draw in range(min(DRAWS, len(learnt) // count)):
-                known = np.arange(draw * count, (draw + 1) * count)
-                fold = Fold(known[count // 5 :], known[: count // 5], test)
-                rows = np.concatenate([known, test])
-                score = _linear(inputs, Target("layout", layout), rows, fold)
+                known = slice(draw * count, (draw + 1) * count)
+                inputs = np.concatenate([learnt[known], asked])
+                layout = np.concatenate([task.learnt.layout[known], task.judged[judge].layout])[:, varies]
+                (score,) = probing.probe(inputs, [Target("layout", layout)], rows, [fold], kinds=("linear",))
                 yield Reading(seen, task.name, judge, count, draw, score)
-
-
-def _linear(inputs: Floats, target: Target, rows: npt.NDArray[np.int64], fold: Fold) -> Score:
-    """The linear probe, of these `rows` alone: others need not be standardised."""
-    place = np.empty(len(inputs), np.int64)
-    place[rows] = np.arange(len(rows))
-    moved = Fold(*(place[part] for part in fold))
-    chosen = Target(target.name, target.values[rows])
-    return probing.probe(inputs[rows], [chosen], np.arange(len(rows)), [moved], kinds=("linear",))[0]
 
 
 def _blurred(places: Floats, error: float, seed: int) -> Floats:
@@ -262,12 +253,10 @@ def main() -> None:
     heads = [f"{judge}, {count}" for judge in JUDGES for count in LEARNT]
     sys.stdout.write("\n".join(["| seen | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|\n"]))
     found: dict[str, list[Reading]] = {}
-    for rows in (of_places(tasks), *(of_encoder(name, tasks, given.folder) for name in given.encoders)):
-        for row in rows:
-            found.setdefault(row.seen, []).append(row)
-        done = list(found)[-1]
-        shown = list(found) if done.startswith("places off") else [done]
-        sys.stdout.write("".join(row_of_means(found[name]) + "\n" for name in shown))
+    every = chain(of_places(tasks), *(of_encoder(name, tasks, given.folder) for name in given.encoders))
+    for seen, rows in groupby(every, key=lambda row: row.seen):
+        found[seen] = list(rows)
+        sys.stdout.write(row_of_means(found[seen]) + "\n")
         sys.stdout.flush()
     sys.stdout.write("\n| seen | " + " | ".join(TASKS) + " |\n" + "|---" * (len(TASKS) + 1) + "|\n")
     sys.stdout.write("".join(row_of_tasks(rows) + "\n" for rows in found.values()))

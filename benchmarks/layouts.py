@@ -4,7 +4,7 @@ Meta-World's tasks as an episode begins, after one step in which nothing is done
 each picture has a layout and a look of its own. A linear map reads from features where objects and goal
 stand, in metres, learnt on so many pictures and judged on others, of the same variation and of `unseen`. A
 policy that clones n demonstrations has n such pictures. Rows of true places, in pixels off by so much, say
-how well it could be read.
+how well it could be read, and the row of the pixels themselves what an encoder has to beat.
 
     python benchmarks/layouts.py runs/layouts egovideo_tiny:places efficientnet_lite0 [--plot layouts.png]
 
@@ -49,6 +49,8 @@ JUDGED = 200
 JUDGES: tuple[VariationName, ...] = ("train", "unseen")
 DRAWS = 8  # at most: disjoint sets of pictures to learn from
 ERRORS = (0.0, 2.0, 4.0, 8.0)
+PIXELS = "pixels"
+SHRUNK = 4  # pixels of the picture, each way, that are one of that row
 FIRST_JUDGED = 1_000_000  # seeds from here on are judged, those from 0 on learnt from
 LEAST_SPREAD = 1e-3  # metres: an entry that varies less is the same in all layouts
 BATCH = 50
@@ -168,6 +170,20 @@ def of_places(tasks: Sequence[Task]) -> Iterator[Reading]:
             yield from readings(f"places off by {error:g} px", task, learnt, judged)
 
 
+def of_pixels(tasks: Sequence[Task]) -> Iterator[Reading]:
+    """Readings from the pixels themselves, means of squares of `SHRUNK`."""
+    for task in tasks:
+        judged = {judge: _shrunk(one.pictures) for judge, one in task.judged.items()}
+        yield from readings(PIXELS, task, _shrunk(task.learnt.pictures), judged)
+
+
+def _shrunk(pictures: npt.NDArray[np.uint8]) -> Floats:
+    """(N, S, S, 3) to (N, 3 (S / SHRUNK)^2)."""
+    side = pictures.shape[1] // SHRUNK
+    squares = pictures.reshape(-1, side, SHRUNK, side, SHRUNK, 3)
+    return squares.mean(axis=(2, 4)).reshape(len(pictures), -1)
+
+
 def of_encoder(name: str, tasks: Sequence[Task], folder: Path) -> Iterator[Reading]:
     """Readings from an encoder's features, or those that are kept of it."""
     encoder = load_encoder(name, engine="openvino")
@@ -214,17 +230,19 @@ def row_of_tasks(rows: Sequence[Reading]) -> str:
 
 
 def figure(readings: dict[str, list[Reading]]) -> Figure:
-    """R2 by the number of looks; encoders in colours, true places dashed."""
+    """R2 by the number of looks; encoders in colours, true places dotted, pixels dashed."""
     with styled():
         drawn = Figure(figsize=(7.2, 3.4), layout="constrained")
         axes = drawn.subplots(1, len(JUDGES), sharey=True)
-        paint = colours([name for name in readings if not name.startswith("places off")])
+        styles: dict[str, dict[str, Any]] = {name: {"c": "#9AA1AB", "ls": ":"} for name in readings} | {
+            PIXELS: {"c": "k", "ls": "--"}
+        }
+        encoders = [name for name in readings if name != PIXELS and not name.startswith("places off")]
+        styles |= {name: {"c": colour, "marker": "o", "ms": 4} for name, colour in colours(encoders).items()}
         for panel, judge in zip(axes, JUDGES, strict=True):
             for name, rows in readings.items():
                 values = [max(-0.2, _mean(rows, judge, count)) for count in LEARNT]
-                known = name in paint
-                style = {"marker": "o", "ms": 4} if known else {"ls": ":"}
-                panel.plot(LEARNT, values, label=name, color=paint.get(name, "#9AA1AB"), **style)
+                panel.plot(LEARNT, values, label=name, **styles[name])
             panel.set(xscale="log", xlabel="looks that are learnt from", title=f"judged under {judge}")
             panel.set_xticks(LEARNT, [str(count) for count in LEARNT])
             panel.minorticks_off()
@@ -253,7 +271,11 @@ def main() -> None:
     heads = [f"{judge}, {count}" for judge in JUDGES for count in LEARNT]
     sys.stdout.write("\n".join(["| seen | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|\n"]))
     found: dict[str, list[Reading]] = {}
-    every = chain(of_places(tasks), *(of_encoder(name, tasks, given.folder) for name in given.encoders))
+    every = chain(
+        of_places(tasks),
+        of_pixels(tasks),
+        *(of_encoder(name, tasks, given.folder) for name in given.encoders),
+    )
     for seen, rows in groupby(every, key=lambda row: row.seen):
         found[seen] = list(rows)
         sys.stdout.write(row_of_means(found[seen]) + "\n")

@@ -203,14 +203,13 @@ def main() -> None:
         scores = [
             task.imitation(places.reshape(len(places), -1)) for task, places in zip(tasks, seen, strict=True)
         ]
-        off = f"{error * 2**0.5:.1f}"
-        sys.stdout.write(_row(f"places off by {error:g} px", scores, off, off) + "\n")
+        missed = f"{error * 2**0.5:.1f}"
+        sys.stdout.write(_row(f"places off by {error:g} px", scores, missed, missed) + "\n")
     for name, encoder in encoders.items():
         features = [_features(given.data, encoder, task) for task in tasks]
         pairs = list(zip(tasks, features, strict=True))
-        missed = np.mean([task.missed(seen) for task, seen in pairs], axis=0)
-        off = [f"{pixels:.1f}" for pixels in missed]
-        sys.stdout.write(_row(name, [task.imitation(seen) for task, seen in pairs], *off) + "\n")
+        missed_by = [f"{px:.1f}" for px in np.mean([task.missed(seen) for task, seen in pairs], axis=0)]
+        sys.stdout.write(_row(name, [task.imitation(seen) for task, seen in pairs], *missed_by) + "\n")
         for count in COUNTS:
             scores = [task.imitation(seen, count) for task, seen in pairs]
             sys.stdout.write(_row(f"{name}, {count} components", scores, "", "") + "\n")

@@ -265,6 +265,15 @@ def _check_policy(run: RunConfig) -> None:
             f"protocol.frames={protocol.frames} fuses features, and policy {policy.name!r} sees "
             f"{policy.sees}: set protocol.frames=1"
         )
+    if policy.kind == "keyposes" and not protocol.proprio:
+        raise ValueError(
+            f"policy {policy.name!r} learns from proprioception what to read: set protocol.proprio=true"
+        )
+    if policy.kind == "keyposes" and run.demos < 2:
+        raise ValueError(
+            f"policy {policy.name!r} leaves out one demonstration after the other: demos must be at least 2, "
+            f"got {run.demos}"
+        )
 
 
 def _check_names(run: RunConfig) -> None:

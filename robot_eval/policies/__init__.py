@@ -60,6 +60,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "mlp": Kind("mlp", "MLPPolicy", ("features",)),
     "pca": Kind("pca", "PCAPolicy", ("features",)),
+    "keyposes": Kind("keyposes", "KeyposesPolicy", ("features",)),
     "attentive": Kind("attentive", "AttentivePolicy", ("tokens",)),
     "diffusion": Kind("diffusion", "DiffusionPolicy", ("features",)),
     "robomimic": Kind("robomimic", "RobomimicPolicy", ("features", "pictures")),

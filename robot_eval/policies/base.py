@@ -18,7 +18,7 @@ from egorep.probing import LIMIT
 Floats = npt.NDArray[np.float32]
 
 # A dimension whose spread is below this share of its mean is rounding noise.
-_LEAST_SPREAD = 1e-5
+LEAST_SPREAD = 1e-5
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Standardiser(nn.Module):
         """Standardise like `values` (N, D) from now on; dimensions that do not vary become 0."""
         mean, std = values.mean(0), values.std(0, correction=0)
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > _LEAST_SPREAD * mean.abs(), std, torch.inf))
+        self.std.copy_(torch.where(std > LEAST_SPREAD * mean.abs(), std, torch.inf))
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., D) to (..., D)."""

@@ -34,6 +34,7 @@ SMALL = {
     "r3m": ["policy.hidden=[32]"],
     "cortexbench": ["policy.hidden=[32]"],
     "pca": ["policy.hidden=[32]", "policy.components=5"],
+    "keyposes": ["policy.hidden=[32]"],
     "attentive": ["policy.width=16", "policy.heads=2", "policy.hidden=[32]"],
     "attentive_linear": ["policy.width=16", "policy.heads=2"],
     "diffusion": ["policy.widths=[32,32]", "policy.noise_steps=20", "policy.denoise_steps=5"],
@@ -130,7 +131,9 @@ def test_they_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     assert np.array_equal(play(loaded, rows, [1, 2, 3, 4, 5]), play(made, rows, [1, 2, 3, 4, 5]))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [name for name in SMALL if name != "keyposes"]
+)  # which sees first pictures only
 def test_they_learn(name: str) -> None:
     policy = config(name)
     data = problem(shape_of(policy))
@@ -146,7 +149,7 @@ def test_they_learn(name: str) -> None:
     assert np.mean(wrong) < (0.6 if name == "diffusion" else 0.25) * np.mean(spread)
 
 
-@pytest.mark.parametrize("name", ["r3m", "attentive", "diffusion", "bc", "bc_rnn_gmm"])
+@pytest.mark.parametrize("name", ["r3m", "keyposes", "attentive", "diffusion", "bc", "bc_rnn_gmm"])
 def test_a_policy_that_sees_no_picture(name: str) -> None:
     policy = config(name)
     shape = InputShape((), PROPRIO)

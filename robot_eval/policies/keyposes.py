@@ -1,0 +1,253 @@
+"""A perceptron on proprioception and on what an episode's first pictures tell of the poses to come.
+
+Few demonstrations, each of its own look, are few examples of where things stand, and a network that learns to
+see and to act from them at once learns them by heart: it trusts what it sees as it never may on a new look.
+Here the two are apart.
+
+- **Reading.** Demonstrations themselves tell what a first picture should tell: where the hand will go. Ridge
+  regression (Hoerl and Kennard 1970) reads their key poses from features, of which the main directions of
+  what it predicts are kept (reduced-rank regression, Izenman 1975). Leaving out one demonstration after the
+  other says how well each direction is read where it was not learnt; what is not read is left out.
+- **Acting.** The perceptron is trained on the truth, shrunk and blurred anew at every step as readings of new
+  pictures will be. It learns how far they can be trusted, and where pictures tell nothing it is the policy on
+  proprioception alone.
+
+Pictures are read as an episode begins and not again: what moves later by itself is not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robot_eval.policies.base import (
+    LEAST_SPREAD,
+    ClonedPolicy,
+    Demonstrations,
+    Floats,
+    InputShape,
+    as_rows,
+    one_by_one,
+)
+from robot_eval.policies.mlp import MLPPolicy, MLPSettings
+
+LOOK = 2  # the step whose picture is read; at the first, Meta-World does not show everything in its place
+LEAST_READ = 0.05  # R2 below which a direction is left out
+_STRENGTHS = torch.logspace(
+    -4, 2, 19, dtype=torch.float64
+)  # of the ridge, in mean squared lengths of features
+
+
+@dataclass
+class KeyposesSettings(MLPSettings):
+    """Sizes of the head.
+
+    Attributes:
+        directions: how many numbers are read from pictures, at most.
+    """
+
+    directions: int
+
+    def check(self) -> None:
+        """Raise a ValueError where a setting cannot be."""
+        super().check()
+        if self.directions < 1:
+            raise ValueError(f"policy.directions must be at least 1, got {self.directions}")
+
+
+@dataclass(frozen=True)
+class Readable:
+    """What can be read of N demonstrations.
+
+    Attributes:
+        truth: (N, K) each direction's value, in its own deviations.
+        r2: (K,) of readings of demonstrations that were left out, 0 to 1; 0: left out of readings.
+    """
+
+    truth: Tensor
+    r2: Tensor
+
+    def blurred(self, episodes: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, K) readings of (B,) demonstrations as they might come of new pictures.
+
+        Given a standard normal y, its best linear prediction with an R2 of r has the distribution of
+        r y + sqrt(r (1 - r)) e, where e is standard normal, too.
+        """
+        truth = self.truth[episodes]
+        noise = torch.randn(truth.shape, generator=generator)
+        return self.r2 * truth + (self.r2 * (1 - self.r2)).sqrt() * noise
+
+
+class Reader(nn.Module):
+    """Features to what they tell of key poses, each direction in deviations of the demonstrations'.
+
+    Args:
+        dim: D.
+        directions: K.
+    """
+
+    mean: Tensor
+    weights: Tensor
+
+    def __init__(self, dim: int, directions: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("weights", torch.zeros(dim, directions))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) to (B, K)."""
+        return (features - self.mean) @ self.weights
+
+    def fit(self, features: Tensor, poses: Tensor) -> Readable:
+        """Learn to read.
+
+        Args:
+            features: (N, D), of the picture of each demonstration.
+            poses: (N, Q), centred, each entry in a unit that makes it comparable with others.
+        """
+        centred = _centred(features.double())
+        squares, basis = torch.linalg.eigh(centred @ centred.T)
+        gram = (squares.clamp_min(0), basis)
+        unit = gram[0].mean() if centred.any() else torch.ones(())
+        strength = min(
+            _STRENGTHS * unit, key=lambda one: float((poses - _left_out(*gram, one, poses)).square().sum())
+        )
+        directions = torch.linalg.svd(_smoothed(*gram, strength) @ poses, full_matrices=False)[2]
+        truth = torch.zeros(len(poses), self.weights.shape[1], dtype=poses.dtype)
+        truth[:, : len(directions)] = poses @ directions[: truth.shape[1]].T
+        deviations = truth.std(0, correction=0)
+        truth = torch.where(deviations > 0, truth / deviations, 0)
+        r2 = 1 - (truth - _left_out(*gram, strength, truth)).square().mean(0)
+        r2 = torch.where((deviations > 0) & (r2 >= LEAST_READ), r2, 0)
+        self.mean.copy_(features.mean(0))
+        self.weights.copy_(centred.T @ (basis / (gram[0] + strength) @ (basis.T @ truth)) * (r2 > 0))
+        return Readable(truth.float(), r2.float())
+
+
+def _centred(features: Tensor) -> Tensor:
+    """(N, D) less their means; 0 where they vary by rounding alone."""
+    mean = features.mean(0)
+    varies = features.std(0, correction=0) > LEAST_SPREAD * mean.abs()
+    return torch.where(varies, features - mean, 0)
+
+
+def key_poses(proprio: Tensor) -> Tensor:
+    """((2 P + 1) P,) of an episode's (T, P): where each coordinate is least and greatest, and the last."""
+    at = [*proprio.argmin(0).tolist(), *proprio.argmax(0).tolist(), len(proprio) - 1]
+    return proprio[at].flatten()
+
+
+def _smoothed(squares: Tensor, basis: Tensor, strength: Tensor) -> Tensor:
+    """(N, N): what the ridge makes of N learnt values, by the eigenvectors of the centred Gram matrix."""
+    return basis * (squares / (squares + strength)) @ basis.T
+
+
+def _left_out(squares: Tensor, basis: Tensor, strength: Tensor, values: Tensor) -> Tensor:
+    """(N, Q): each row as the ridge, with a constant beside it, predicts it from the other rows.
+
+    In closed form: a linear smoother's residuals divided by what it lacks of passing through a point.
+    """
+    smoother = _smoothed(squares, basis, strength) + 1 / len(values)
+    return values - (values - smoother @ values) / (1 - smoother.diag())[:, None]
+
+
+@dataclass
+class _Memory:
+    """Of an episode: steps so far, and what was read of its pictures, (1, K)."""
+
+    steps: int = 0
+    reading: Tensor | None = None
+
+
+class KeyposesPolicy(ClonedPolicy):
+    """A perceptron over proprioception and readings of the first pictures.
+
+    Without pictures it is the perceptron on what else is seen.
+
+    Args:
+        shape: of the inputs.
+        action_dim: A.
+        settings: sizes.
+
+    Raises:
+        ValueError: pictures without proprioception, which tells of key poses.
+    """
+
+    def __init__(self, shape: InputShape, action_dim: int, settings: KeyposesSettings) -> None:
+        super().__init__(shape, action_dim)
+        if shape.visual and not shape.other:
+            raise ValueError(
+                "policy 'keyposes' learns from proprioception what to read: set protocol.proprio=true"
+            )
+        count = settings.directions if shape.visual else 0
+        self.reader = Reader(shape.visual_dim, count)
+        self.head = MLPPolicy(InputShape((), shape.other + count), action_dim, settings)
+
+    def fit(self, data: Demonstrations) -> None:
+        """Learn to read key poses, and standardise as `data` say from now on.
+
+        Raises:
+            ValueError: a single demonstration, of which none can be left out.
+        """
+        if not self.shape.visual:
+            self.head.fit(data)
+            return
+        if len(data.lengths) < 2:
+            raise ValueError("policy 'keyposes' wants at least 2 demonstrations, got 1")
+        visual, other = self.shape.split(data.inputs)
+        pictures = torch.stack(
+            [rows[min(LOOK, len(rows) - 1)].flatten() for rows in visual.split(list(data.lengths))]
+        )
+        self._readable = self.reader.fit(pictures, _comparable(other.double(), data.lengths))
+        self._episode = torch.repeat_interleave(torch.arange(len(data.lengths)), torch.tensor(data.lengths))
+        seen = self._blurred(other, torch.arange(len(data)), torch.Generator().manual_seed(0))
+        self.head.fit(Demonstrations(seen, data.actions, data.lengths))
+
+    def _blurred(self, other: Tensor, steps: Tensor, generator: torch.Generator) -> Tensor:
+        """What the head sees of (B,) steps."""
+        return torch.cat([other, self._readable.blurred(self._episode[steps], generator)], dim=1)
+
+    def loss(self, data: Demonstrations, steps: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean squared error of the actions."""
+        seen = data.inputs[steps]
+        if self.shape.visual:
+            seen = self._blurred(self.shape.split(seen)[1], steps, generator)
+        return functional.mse_loss(self.head(seen), data.actions[steps])
+
+    def begin(self, seed: int) -> _Memory:  # noqa: ARG002 - nothing is drawn
+        """Nothing has been read yet."""
+        return _Memory()
+
+    @torch.inference_mode()
+    def act(self, inputs: Floats, memories: Sequence[Any]) -> Floats:
+        """Actions (B, A) for inputs (B, D); memories keep what was read."""
+        self.eval()
+        seen = as_rows(inputs)
+        if self.shape.visual:
+            visual, other = self.shape.split(seen)
+            readings = [
+                self._read(row, memory)
+                for row, memory in zip(visual.flatten(1).split(1), memories, strict=True)
+            ]
+            seen = torch.cat([other, torch.cat(readings)], dim=1)
+        actions: Floats = one_by_one(self.head, seen).numpy()
+        return actions
+
+    def _read(self, row: Tensor, memory: _Memory) -> Tensor:
+        if memory.reading is None or memory.steps <= LOOK:
+            memory.reading = self.reader(row)
+        memory.steps += 1
+        return memory.reading
+
+
+def _comparable(proprio: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(N, Q) centred key poses, each coordinate in deviations of all steps; one that never varies is 0."""
+    spread = proprio.std(0, correction=0)
+    scaled = torch.where(spread > 0, (proprio - proprio.mean(0)) / spread, 0)
+    poses = torch.stack([key_poses(rows) for rows in scaled.split(list(lengths))])
+    return poses - poses.mean(0)

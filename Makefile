@@ -46,7 +46,7 @@ tiny: setup
 	$(PYTHON) -m pretrain.zeroshot data=data/egosim checkpoint=runs/egovideo_tiny benchmark=egosim
 
 tables: setup
-	$(PYTHON) -m robot_eval out=runs/table_none encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,random/egovideo_tiny,state]
+	$(PYTHON) -m robot_eval out=runs/table_none encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,egovideo_tiny:mean,random/egovideo_tiny,state]
 	$(PYTHON) -m robot_eval encoders=[oracle] out=runs/table_oracle
 	$(PYTHON) -m robot_eval demos=10 out=runs/table_none_10 encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,egovideo_tiny:mean,random/egovideo_tiny,state]
 	$(PYTHON) -m robot_eval variation=train demos=50 out=runs/table_varied

@@ -38,6 +38,7 @@ from egorep.intervals import Interval
 from egorep.probing import Fold, Score, Target
 from robot_eval.environment import EnvSettings
 from robot_eval.plots import colours
+from robot_eval.stats import format_cell
 from robot_eval.suites import load_suite, make_env
 from robot_eval.variation import VariationName
 
@@ -225,7 +226,7 @@ def row_of_tasks(rows: Sequence[Reading]) -> str:
             for row in rows
             if (row.task, row.judge, row.count) == (task, JUDGES[0], LEARNT[-1])
         )
-        cells.append(f"{one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]")
+        cells.append(format_cell(one))
     return "| " + " | ".join([rows[0].seen, *cells]) + " |"
 
 

@@ -6,15 +6,12 @@ demonstrations, which policies learn to discount, and in rollouts. Errors are Ga
 the best linear reading of where things stand at the beginning has an R2 of so much: the scale of
 `benchmarks/layouts.py`. An R2 of 0 tells nothing beside proprioception.
 
-    python -m robot_eval encoders=[state] probes=only        # collects the demonstrations
     python benchmarks/misreading.py data/robot_eval
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,44 +19,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
+from hydra import compose, initialize_config_module
+from layouts import LEAST_SPREAD
 from tqdm import tqdm
 
 from egorep import load_encoder
 from egorep.cores import cores
-from egorep.intervals import mean_interval
-from robot_eval.cloning import Optimiser, Training, clone
-from robot_eval.demos import DemoSet, read_demos
-from robot_eval.environment import EnvSettings
+from egorep.intervals import Interval, mean_interval
+from robot_eval.cloning import Training, clone
+from robot_eval.config import COMMAND, RunConfig, TaskName, parse
+from robot_eval.demos import DemoSet, collect
+from robot_eval.environment import StateEntries
 from robot_eval.inputs import PolicyInputs
 from robot_eval.intervals import cluster_wilson
-from robot_eval.policies import PolicyConfig
 from robot_eval.policies.base import Demonstrations, InputShape, Policy
 from robot_eval.rollout import EpisodeRules, Rollouts
 from robot_eval.simulators import simulators
+from robot_eval.stats import format_cell
 from robot_eval.suites import load_suite
 from robot_eval.units import episode_seeds
 
-SUITE = "metaworld"
-TASKS = ("assembly-v3", "bin-picking-v3", "button-press-v3", "drawer-open-v3", "hammer-v3")
 READINGS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)  # R2
-CAMERA = "corner2"  # nobody looks
 PROPRIO = 4  # of the state's first entries
-LEAST_SPREAD = 1e-3  # metres: an entry that varies less is the same in all layouts
-# As in configs/robot_eval/protocol/quick.yaml and policy/r3m.yaml.
-HEAD = {
-    "name": "r3m",
-    "kind": "mlp",
-    "sees": "features",
-    "hidden": [256, 256],
-    "activation": "tanh",
-    "batch_norm": True,
-}
-OPTIMISER = Optimiser(1e-3, 128, "cosine")
-STEPS, HOLD = 5000, 10
 
 Floats = npt.NDArray[np.float32]
 
@@ -103,33 +87,14 @@ class Misreader:
         return self.policy.act(self.reading.read(inputs, np.stack(errors)), remembered)
 
 
-def demonstrations(data: Path, task: str, count: int) -> DemoSet:
-    """Those of a task as it is, as `robot_eval` collects them.
-
-    Raises:
-        FileNotFoundError: there are none.
-    """
-    for path in sorted((data / "demos" / SUITE / task).glob("*.hdf5")):
-        with h5py.File(path) as file:
-            variation = json.loads(file["data"].attrs["recipe"])["settings"]["variation"]
-        demos = read_demos(path)
-        if variation == "none" and len(demos.demos) == count:
-            return demos
-    raise FileNotFoundError(
-        f"{data} has no {count} demonstrations of {task} without variation: "
-        f"python -m robot_eval encoders=[state] demos={count} probes=only collects them"
-    )
-
-
-def reading(task: str, states: Sequence[Floats], r2: float) -> Reading:
+def reading(known: StateEntries, states: Sequence[Floats], r2: float) -> Reading:
     """Where things stand is read with this R2; proprioception without error.
 
     Args:
-        task: decides which entries of the state are objects and goal.
+        known: which entries of the state are objects and goal.
         states: (T, S) of each demonstration, whose layouts say how much there is to tell.
         r2: 0 to 1; of a coordinate with spread s, errors of s sqrt(1 / r2 - 1) leave so much.
     """
-    known = load_suite(SUITE).entries(task)
     places = np.array([*known.objects, *known.goal])
     # The second step: at the first, Meta-World has not placed everything yet.
     spread = np.std([episode[1, places] for episode in states], axis=0)
@@ -138,7 +103,7 @@ def reading(task: str, states: Sequence[Floats], r2: float) -> Reading:
     return Reading(np.array([*range(PROPRIO), *places]), np.concatenate([np.zeros(PROPRIO), errors]))
 
 
-def trained(demos: DemoSet, seen: Reading, seed: int) -> Policy:
+def trained(run: RunConfig, demos: DemoSet, seen: Reading, seed: int) -> Policy:
     """A policy that learnt from demonstrations, each read with an error of its own."""
     states, actions = ([demo.read(key) for demo in demos.demos] for key in ("obs/state", "actions"))
     inputs = [seen.read(rows, seen.error(episode)) for episode, rows in enumerate(states)]
@@ -147,22 +112,23 @@ def trained(demos: DemoSet, seen: Reading, seed: int) -> Policy:
         torch.from_numpy(np.concatenate(actions)),
         tuple(len(rows) for rows in actions),
     )
-    shape = InputShape((), inputs[0].shape[1])
-    training = Training(PolicyConfig.read(HEAD), shape, OPTIMISER, [STEPS], seed)
-    (checkpoint,) = clone(training, data)
+    shape, steps = InputShape((), inputs[0].shape[1]), run.protocol.budget.total
+    (checkpoint,) = clone(Training(run.cloned, shape, run.protocol.optimiser, [steps], seed), data)
     return checkpoint.policy
 
 
-def judged(task: str, demos: DemoSet, policies: int, episodes: int) -> Iterator[tuple[float, list[bool]]]:
+def judged(run: RunConfig, name: TaskName, episodes: int) -> Iterator[tuple[float, list[bool]]]:
     """For each R2 and policy, whether the policy has succeeded at the end of each episode."""
+    demos = collect(run.recipe(name), Path(run.data) / "demos", run.workers)
     states = [demo.read("obs/state") for demo in demos.demos]
-    jobs = [(r2, reading(task, states, r2), seed) for r2 in READINGS for seed in range(policies)]
+    known = load_suite(name.suite).entries(name.task)
+    jobs = [(reading(known, states, r2), seed, r2) for r2 in READINGS for seed in run.policy_seeds]
     with ThreadPoolExecutor(cores()) as threads:
-        learnt = list(threads.map(lambda job: trained(demos, *job[1:]), jobs))
-    rules = EpisodeRules(load_suite(SUITE).short_horizon, HOLD)
-    with simulators(EnvSettings(SUITE, task, CAMERA), 2 * cores()) as pool:
+        learnt = list(threads.map(lambda job: trained(run, demos, *job[:2]), jobs))
+    rules = EpisodeRules(run.horizon(name), run.protocol.hold)
+    with simulators(run.settings(name, run.variation), run.workers) as pool:
         rollouts = Rollouts(pool, load_encoder("oracle"), PolicyInputs("state"), rules)
-        for (r2, seen, seed), policy in zip(jobs, learnt, strict=True):
+        for (seen, seed, r2), policy in zip(jobs, learnt, strict=True):
             results = rollouts.run(Misreader(policy, seen), episode_seeds("held_out", seed, episodes))
             yield r2, [result.success_last for result in results]
 
@@ -176,19 +142,21 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=30, help="of each policy")
     given = parser.parse_args()
     torch.set_num_threads(1)  # policies side by side are the parallelism
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    sets = {task: demonstrations(given.data, task, given.demos) for task in TASKS}
-    found: dict[tuple[str, float], list[list[bool]]] = {}
-    for task, demos in tqdm(sets.items(), unit="task", disable=None):
-        for r2, row in judged(task, demos, given.seeds, given.episodes):
-            found.setdefault((task, r2), []).append(row)
-    sys.stdout.write(f"| R2 | {' | '.join(TASKS)} | mean |\n{'|---' * (len(TASKS) + 2)}|\n")
-    for r2 in READINGS:
-        rates = [cluster_wilson(found[task, r2]) for task in TASKS]
-        cells = [
-            f"{one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in [*rates, mean_interval(rates)]
-        ]
-        sys.stdout.write(f"| {r2:g} | {' | '.join(cells)} |\n")
+    words = [f"data={given.data}", f"out={given.data}", f"demos={given.demos}", f"seeds={given.seeds}"]
+    with initialize_config_module(COMMAND.module, version_base="1.3"):
+        run = parse(compose(COMMAND.config, words))
+    rates: dict[float, list[Interval]] = {r2: [] for r2 in READINGS}
+    for name in tqdm(run.chosen, unit="task", disable=None):
+        found: dict[float, list[list[bool]]] = {r2: [] for r2 in READINGS}
+        for r2, row in judged(run, name, given.episodes):
+            found[r2].append(row)
+        for r2, rows in found.items():
+            rates[r2].append(cluster_wilson(rows))
+    heads = ["R2", *(name.task for name in run.chosen), "mean"]
+    sys.stdout.write(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n")
+    for r2, cells in rates.items():
+        texts = map(format_cell, [*cells, mean_interval(cells)])
+        sys.stdout.write(f"| {r2:g} | {' | '.join(texts)} |\n")
 
 
 if __name__ == "__main__":

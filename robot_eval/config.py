@@ -21,6 +21,7 @@ from egorep.files import writable_folder
 from egorep.names import unknown
 from egorep.registry import EncoderName, validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
+from robot_eval.demos import DemoRecipe
 from robot_eval.environment import EnvSettings
 from robot_eval.policies import PolicyConfig
 from robot_eval.published import published_names
@@ -177,6 +178,16 @@ class RunConfig:
             render_size=self.protocol.render_size,
             picture_size=self.protocol.picture_size,
             variation=cast(VariationName, variation),
+        )
+
+    def recipe(self, name: TaskName) -> DemoRecipe:
+        """Of the demonstrations by a task's expert."""
+        return DemoRecipe(
+            settings=self.settings(name, self.variation),
+            count=self.demos,
+            noise=self.protocol.demo_noise * load_suite(name.suite).noise_scale,
+            horizon=self.horizon(name) + self.protocol.demo_hold,
+            hold=self.protocol.demo_hold,
         )
 
     @functools.cached_property

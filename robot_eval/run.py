@@ -34,7 +34,7 @@ from egorep.registry import EncoderName
 from egorep.video_files import write_mp4
 from robot_eval.cloning import Checkpoint, Training, clone, clone_with_robomimic, load_policy, save_policy
 from robot_eval.config import RunConfig, TaskName
-from robot_eval.demos import Demo, DemoRecipe, DemoSet, collect
+from robot_eval.demos import Demo, DemoSet, collect
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.looks import look_notes, look_versions
@@ -125,18 +125,12 @@ class Run:
     def _demonstrations(self, name: TaskName) -> DemoSet:
         config = self._config
         self._say(str(name), "demonstrations")
-        settings, folder = config.settings(name, config.variation), Path(config.data) / "demos"
+        folder = Path(config.data) / "demos"
         if config.published and name.task in config.published:
             path, key = Path(config.published[name.task]), config.filter_key
+            settings = config.settings(name, config.variation)
             return published_demos(path, settings, folder, config.workers, config.demos, key, self._advance)
-        recipe = DemoRecipe(
-            settings=settings,
-            count=config.demos,
-            noise=config.protocol.demo_noise * load_suite(name.suite).noise_scale,
-            horizon=config.horizon(name) + config.protocol.demo_hold,
-            hold=config.protocol.demo_hold,
-        )
-        return collect(recipe, folder, config.workers, self._advance)
+        return collect(config.recipe(name), folder, config.workers, self._advance)
 
     def _cells(self, name: TaskName, demos: DemoSet) -> list[Cell]:
         return [

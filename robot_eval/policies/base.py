@@ -18,7 +18,7 @@ from egorep.probing import LIMIT
 Floats = npt.NDArray[np.float32]
 
 # A dimension whose spread is below this share of its mean is rounding noise.
-LEAST_SPREAD = 1e-5
+_LEAST_SPREAD = 1e-5
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,12 @@ class Demonstrations:
         return around.clamp(min=first, max=last)
 
 
+def spread(values: Tensor) -> tuple[Tensor, Tensor]:
+    """(D,) means and standard deviations of (N, D) values; infinite ones where rounding alone varies."""
+    mean, std = values.mean(0), values.std(0, correction=0)
+    return mean, torch.where(std > _LEAST_SPREAD * mean.abs(), std, torch.inf)
+
+
 class Standardiser(nn.Module):
     """Numbers in deviations from the mean of the demonstrations, held within `LIMIT`.
 
@@ -127,9 +133,9 @@ class Standardiser(nn.Module):
 
     def fit(self, values: Tensor) -> None:
         """Standardise like `values` (N, D) from now on; dimensions that do not vary become 0."""
-        mean, std = values.mean(0), values.std(0, correction=0)
+        mean, std = spread(values)
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > LEAST_SPREAD * mean.abs(), std, torch.inf))
+        self.std.copy_(std)
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., D) to (..., D)."""

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robot_eval.policies.base import (
-    LEAST_SPREAD,
     ClonedPolicy,
     Demonstrations,
     Floats,
     InputShape,
     as_rows,
     one_by_one,
+    spread,
 )
 from robot_eval.policies.mlp import MLPPolicy, MLPSettings
 
@@ -110,7 +110,8 @@ class Reader(nn.Module):
             features: (N, D), of the picture of each demonstration.
             poses: (N, Q), centred, each entry in a unit that makes it comparable with others.
         """
-        centred = _centred(features.double())
+        mean, deviations = spread(features.double())
+        centred = torch.where(deviations.isfinite(), features - mean, 0)
         squares, basis = torch.linalg.eigh(centred @ centred.T)
         gram = (squares.clamp_min(0), basis)
         unit = gram[0].mean() if centred.any() else torch.ones(())
@@ -120,20 +121,13 @@ class Reader(nn.Module):
         directions = torch.linalg.svd(_smoothed(*gram, strength) @ poses, full_matrices=False)[2]
         truth = torch.zeros(len(poses), self.weights.shape[1], dtype=poses.dtype)
         truth[:, : len(directions)] = poses @ directions[: truth.shape[1]].T
-        deviations = truth.std(0, correction=0)
-        truth = torch.where(deviations > 0, truth / deviations, 0)
+        known = truth.std(0, correction=0)
+        truth = torch.where(known > 0, truth / known, 0)
         r2 = 1 - (truth - _left_out(*gram, strength, truth)).square().mean(0)
-        r2 = torch.where((deviations > 0) & (r2 >= LEAST_READ), r2, 0)
-        self.mean.copy_(features.mean(0))
+        r2 = torch.where((known > 0) & (r2 >= LEAST_READ), r2, 0)
+        self.mean.copy_(mean)
         self.weights.copy_(centred.T @ (basis / (gram[0] + strength) @ (basis.T @ truth)) * (r2 > 0))
         return Readable(truth.float(), r2.float())
-
-
-def _centred(features: Tensor) -> Tensor:
-    """(N, D) less their means; 0 where they vary by rounding alone."""
-    mean = features.mean(0)
-    varies = features.std(0, correction=0) > LEAST_SPREAD * mean.abs()
-    return torch.where(varies, features - mean, 0)
 
 
 def key_poses(proprio: Tensor) -> Tensor:
@@ -214,9 +208,10 @@ class KeyposesPolicy(ClonedPolicy):
 
     def loss(self, data: Demonstrations, steps: Tensor, generator: torch.Generator) -> Tensor:
         """Mean squared error of the actions."""
-        seen = data.inputs[steps]
         if self.shape.visual:
-            seen = self._blurred(self.shape.split(seen)[1], steps, generator)
+            seen = self._blurred(self.shape.split(data.inputs)[1][steps], steps, generator)
+        else:
+            seen = data.inputs[steps]
         return functional.mse_loss(self.head(seen), data.actions[steps])
 
     def begin(self, seed: int) -> _Memory:  # noqa: ARG002 - nothing is drawn
@@ -247,7 +242,7 @@ class KeyposesPolicy(ClonedPolicy):
 
 def _comparable(proprio: Tensor, lengths: Sequence[int]) -> Tensor:
     """(N, Q) centred key poses, each coordinate in deviations of all steps; one that never varies is 0."""
-    spread = proprio.std(0, correction=0)
-    scaled = torch.where(spread > 0, (proprio - proprio.mean(0)) / spread, 0)
+    mean, deviations = spread(proprio)
+    scaled = (proprio - mean) / deviations
     poses = torch.stack([key_poses(rows) for rows in scaled.split(list(lengths))])
     return poses - poses.mean(0)

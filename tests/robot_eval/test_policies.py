@@ -131,9 +131,8 @@ def test_they_come_back_from_a_file(name: str, tmp_path: Path) -> None:
     assert np.array_equal(play(loaded, rows, [1, 2, 3, 4, 5]), play(made, rows, [1, 2, 3, 4, 5]))
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in SMALL if name != "keyposes"]
-)  # which sees first pictures only
+# Actions follow from what is seen at once here, and `keyposes` sees first pictures only.
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "keyposes"])
 def test_they_learn(name: str) -> None:
     policy = config(name)
     data = problem(shape_of(policy))

@@ -76,6 +76,7 @@ class Misreader:
 
     policy: Policy
     reading: Reading
+    looks: int | None = None
 
     def begin(self, seed: int) -> tuple[Floats, Any]:
         """The episode's error, and what the policy remembers."""

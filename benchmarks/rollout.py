@@ -41,6 +41,8 @@ def naive(side: int) -> float:
 class Still:
     """A policy that does nothing, for free."""
 
+    looks = None
+
     def begin(self, seed):
         """It remembers nothing."""
 

@@ -21,7 +21,13 @@ _MAX_CRASHES = 3
 
 
 class Actor(Protocol):
-    """Anything that maps inputs (B, D) to actions (B, A) row by row, as `robot_eval.policies.base.Policy`."""
+    """Anything that maps inputs (B, D) to actions (B, A) row by row, as `robot_eval.policies.base.Policy`.
+
+    Attributes:
+        looks: at how many pictures of an episode it looks, from the first; None: at all.
+    """
+
+    looks: int | None
 
     def begin(self, seed: int) -> Any:
         """What it remembers of an episode that begins."""
@@ -78,6 +84,7 @@ class _Episode:
     pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     command: tuple[Any, ...] = ()
     observation: Observation = field(default_factory=dict)
+    features: npt.NDArray[np.float32] | None = None
 
     def take(self, answer: Any) -> None:
         """Note what the simulator answered to `command`."""
@@ -184,8 +191,8 @@ class Rollouts:
         return _Episode(seed, InputWindow(self._inputs), self._policy.begin(seed), recording)
 
     def _send(self, simulator: Simulator, episode: _Episode, command: str, argument: Any) -> None:
-        picture = self._inputs.observes == "picture" or episode.recording
-        episode.command = (command, argument, picture)
+        coming = 0 if command == "reset" else len(episode.successes) + 1
+        episode.command = (command, argument, self._looked_at(coming) or episode.recording)
         simulator.send(*episode.command)
 
     def _collect(self, running: dict[Simulator, _Episode]) -> None:
@@ -210,29 +217,46 @@ class Rollouts:
         self._send(simulator, fresh, "reset", seed)
         return fresh
 
+    def _looked_at(self, step: int) -> bool:
+        """Whether the policy looks at the picture of an episode's observation `step`, counted from 0."""
+        looks = self._policy.looks
+        return self._inputs.observes == "picture" and (looks is None or step < looks)
+
     def _act(self, running: dict[Simulator, _Episode]) -> None:
+        self._encode(running)
         episodes = list(running.values())
-        features = self._features(running)
         inputs = np.stack(
             [
-                episode.window.push(row, episode.observation["proprio"], episode.observation["state"])
-                for episode, row in zip(episodes, features, strict=True)
+                episode.window.push(
+                    episode.features, episode.observation["proprio"], episode.observation["state"]
+                )
+                for episode in episodes
             ]
         )
         actions = self._policy.act(inputs, [episode.memory for episode in episodes])
         for (simulator, episode), action in zip(running.items(), actions, strict=True):
             self._send(simulator, episode, "step", action)
 
-    def _features(self, running: dict[Simulator, _Episode]) -> Sequence[npt.NDArray[np.float32] | None]:
-        """Features of each running episode, whose row in the stream is its simulator's place in the pool."""
-        if self._inputs.observes != "picture":
-            return [None] * len(running)
-        rows = [self._pool.index(simulator) for simulator in running]
-        pictures = [episode.observation["picture"] for episode in running.values()]
+    def _encode(self, running: dict[Simulator, _Episode]) -> None:
+        """Give each episode that is looked at its features; the others keep those that they have.
+
+        An episode's row in the stream is its simulator's place in the pool.
+        """
+        shown = {
+            self._pool.index(simulator): episode
+            for simulator, episode in running.items()
+            if self._looked_at(len(episode.successes))
+        }
+        if not shown:
+            return
+        rows = list(shown)
+        pictures = [episode.observation["picture"] for episode in shown.values()]
         frames = np.zeros((self._stream.num_envs, *pictures[0].shape), np.uint8)
         frames[rows] = pictures
-        alive, begun = (np.zeros(len(frames), np.bool_) for _ in range(2))
-        alive[rows] = True
-        begun[rows] = [not episode.successes for episode in running.values()]
+        new, begun = (np.zeros(len(frames), np.bool_) for _ in range(2))
+        new[rows] = True
+        begun[rows] = [not episode.successes for episode in shown.values()]
         self._stream.reset(begun)
-        return list(self._stream(frames, alive).cpu().numpy()[rows])
+        features = self._stream(frames, new).cpu().numpy()
+        for row, episode in shown.items():
+            episode.features = features[row]

@@ -151,7 +151,11 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         shape, action_dim: as given.
+        looks: at how many pictures of an episode it looks, from the first; None: at all. Pictures beyond are
+            not drawn: `act` is then given the features of the last one.
     """
+
+    looks: int | None = None
 
     def __init__(self, shape: InputShape, action_dim: int) -> None:
         super().__init__()

@@ -172,6 +172,8 @@ class KeyposesPolicy(ClonedPolicy):
         ValueError: pictures without proprioception, which tells of key poses.
     """
 
+    looks = LOOK + 1
+
     def __init__(self, shape: InputShape, action_dim: int, settings: KeyposesSettings) -> None:
         super().__init__(shape, action_dim)
         if shape.visual and not shape.other:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ BLIND = BlindEncoder("oracle", "state")
 class Expert:
     """The suite's expert, from the full state; `before` is called with the number of the step."""
 
+    looks = None
+
     def __init__(self, before: Callable[[int], None] = lambda _: None) -> None:
         self.steps = 0
         self._before = before
@@ -43,6 +46,8 @@ class Expert:
 
 class Looking:
     """Acts on what is seen: every action depends on the picture."""
+
+    looks: int | None = None
 
     def __init__(self) -> None:
         self.widths: set[int] = set()
@@ -186,6 +191,52 @@ def test_the_horizon_and_holding_end_episodes(
     assert (too_short.steps, too_short.success_any, too_short.success_last) == (once.steps - 1, False, False)
 
 
+def test_a_policy_that_stops_looking_is_drawn_nothing_more(pool: Sequence[Simulator]) -> None:
+    """It keeps the features of its last look; recorded episodes are drawn to the end, and go the same."""
+
+    class Glancing(Looking):
+        looks = 2
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[np.ndarray] = []
+
+        def act(self, inputs: np.ndarray, memories: list[None]) -> np.ndarray:
+            self.seen.append(inputs[:, :4].copy())
+            return super().act(inputs, memories)
+
+    encoder, inputs, rules = quarters(), PolicyInputs("picture", proprio=False), EpisodeRules(6, 0)
+    encoded: list[int] = []
+    encoder.backbone.register_forward_pre_hook(lambda _, given: encoded.append(len(given[0])))
+    glancing = Glancing()
+    [recorded] = Rollouts(pool[:1], encoder, inputs, rules).run(glancing, [13], record=[13])
+    assert sum(encoded) == 2
+    assert recorded.pictures is not None
+    expected = encoder(recorded.pictures[:2]).numpy()
+    np.testing.assert_array_equal(glancing.seen[0], expected[:1])
+    assert not np.array_equal(expected[0], expected[1])
+    for later in glancing.seen[1:]:
+        np.testing.assert_array_equal(later, expected[1:])
+
+    asked: list[bool] = []
+
+    class Asked:
+        def __init__(self, simulator: Simulator) -> None:
+            self._simulator = simulator
+
+        def send(self, command: str, argument: object, picture: bool) -> None:
+            asked.append(picture)
+            self._simulator.send(command, argument, picture)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._simulator, name)
+
+    again = Glancing()
+    Rollouts([cast("Simulator", Asked(pool[0]))], encoder, inputs, rules).run(again, [13])
+    assert asked == [True, True, *[False] * 5]
+    np.testing.assert_array_equal(np.stack(again.seen), np.stack(glancing.seen))
+
+
 def test_a_success_that_is_lost_counts_at_some_step_only(pool: Sequence[Simulator]) -> None:
     class LetsGo(Expert):
         def begin(self, seed: int) -> None:
@@ -268,6 +319,8 @@ def test_an_observation_that_is_not_finite_is_an_error(part: str, inputs: Policy
 
 def test_an_action_that_is_not_finite_is_an_error(pool: Sequence[Simulator]) -> None:
     class Lost:
+        looks = None
+
         def begin(self, seed: int) -> None:
             return None
 

@@ -46,10 +46,12 @@ class Backbone(nn.Module, ABC):
     Attributes:
         architecture: says what the weights mean; part of the encoder's fingerprint.
         num_frames: T, frames that the network looks at together; 1 for networks of single pictures.
+        maps_objects: whether `Features.pooled` is a map of where objects are, and not what they are.
     """
 
     architecture: str
     num_frames: int = 1
+    maps_objects: bool = False
 
     @abstractmethod
     def forward(self, pixels: torch.Tensor) -> Features:

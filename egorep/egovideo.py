@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from egorep.backbones import Built, Features, FramewiseBackbone, VisionLanguageBackbone
+from egorep.backbones import Backbone, Built, Features, FramewiseBackbone, VisionLanguageBackbone
 from egorep.checkpoints import load_egovideo
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
+from egorep.models.objectness import ObjectnessNetwork
+from egorep.models.stem import ConvolutionalStem
 from egorep.models.text import tokenize
 from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 
 EGOVIDEO_PUBLISHED = "EgoHOD (Pei et al., ICLR 2025), repository OpenRobotLab/EgoHOD"
+# The head is convolutional, so it takes pictures of any size; suites' cameras show things half as large as
+# the stills of EgoSim that it learnt from.
+OBJECTNESS_SIZE = 224
 
 
 class EgoVideoBackbone(FramewiseBackbone, VisionLanguageBackbone):
@@ -50,6 +56,26 @@ class EgoVideoBackbone(FramewiseBackbone, VisionLanguageBackbone):
         return self.model.encode_text(ids.to(self.model.logit_scale.device))
 
 
+class ObjectnessBackbone(Backbone):
+    """Where an EgoVideo sees objects, whatever they are: pictures of 224 pixels to maps of 28 x 28.
+
+    `pooled` is the map, row by row; `tokens` are its cells, of one channel. The towers are not needed for it.
+    """
+
+    maps_objects = True
+
+    def __init__(self, network: ObjectnessNetwork) -> None:
+        """Wrap a network."""
+        super().__init__()
+        self.network = network
+        self.architecture = "egovideo objectness"
+
+    def forward(self, pixels: torch.Tensor) -> Features:
+        """Features of (N, 3, S, S) normalised pixels."""
+        cells = self.network(pixels)
+        return Features(cells.flatten(1), cells[..., None])
+
+
 def egovideo_backbone(name: str, checkpoint: Path | None) -> Built:
     """An EgoVideo of a named size.
 
@@ -63,14 +89,39 @@ def egovideo_backbone(name: str, checkpoint: Path | None) -> Built:
         FileNotFoundError, ValueError: the checkpoint cannot be read, or is of another size.
     """
     model = EgoVideo(SIZES[name]) if checkpoint is None else _read(name, checkpoint)
-    size = model.config.vision.image_size
-    return EgoVideoBackbone(model), Preprocessing(size, CLIP_MEAN, CLIP_STD, interpolation="bicubic")
+    model.objectness = None  # which `objectness_backbone` is for
+    return EgoVideoBackbone(model), _preprocessing(model.config.vision.image_size)
+
+
+def objectness_backbone(name: str, checkpoint: Path | None) -> Built:
+    """The map of objectness that an EgoVideo with a convolutional stem makes of pictures.
+
+    Args:
+        name: of `egorep.models.config.SIZES`.
+        checkpoint: as for `egovideo_backbone`.
+
+    Raises:
+        FileNotFoundError, ValueError: the checkpoint cannot be read, is of another size, or has no such head.
+    """
+    untrained = replace(SIZES[name], objectness=True)
+    model = EgoVideo(untrained) if checkpoint is None else _read(name, checkpoint)
+    stem = model.visual.patch_embed
+    if model.objectness is None or not isinstance(stem, ConvolutionalStem):
+        raise ValueError(
+            f"checkpoint {checkpoint} of {name} has no map of objectness, which pool 'objects' is: "
+            f"python -m pretrain.objectness init={checkpoint} trains one"
+        )
+    return ObjectnessBackbone(ObjectnessNetwork(stem, model.objectness)), _preprocessing(OBJECTNESS_SIZE)
 
 
 def model_folder(folder: Path) -> Path:
     """Where the model lies that a folder stands for: in a run of `python -m pretrain.train` in `model/`."""
     of_run = folder / "model"
     return of_run if of_run.is_dir() else folder
+
+
+def _preprocessing(size: int) -> Preprocessing:
+    return Preprocessing(size, CLIP_MEAN, CLIP_STD, interpolation="bicubic")
 
 
 def _read(name: str, checkpoint: Path) -> EgoVideo:

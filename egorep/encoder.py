@@ -20,7 +20,7 @@ from egorep.streaming import EncoderStream, frame_ages
 
 Observation = Literal["picture", "proprio", "state"]
 
-POOLS = ("cls", "mean", "joint", "grid", "patches", "places")
+POOLS = ("cls", "mean", "joint", "grid", "patches", "places", "objects")
 _CELLS = 3  # of pool "grid", each way
 _LEAST_SPREAD = 1e-5  # of a channel over the picture, as a share of its mean; what is less is rounding
 DEFAULT_MAX_BATCH = {"cpu": 1}
@@ -48,8 +48,9 @@ class Encoder(nn.Module):
             shared with text, of encoders that have one), "grid" (the patch tokens averaged in each of 3 x 3
             equal parts of the picture, row by row), "patches" (the patch tokens themselves, flattened) or
             "places" (the same, each channel standardised over the picture: where it is strong, whatever its
-            level and spread, which change with light and colours). The last three tell where things are; of
-            clips they are those of the last time step.
+            level and spread, which change with light and colours). These three tell where things are; of
+            clips they are those of the last time step. "objects" tells nothing else: the map of objectness,
+            28 x 28 values row by row, of networks that were trained to make one.
         grid: (h, w, C), rows, columns and channels of the patch tokens.
         fingerprint: hash of weights, architecture, preprocessing and pooling, and of an engine other than
             torch, which rounds differently; hexadecimal.
@@ -97,6 +98,11 @@ class Encoder(nn.Module):
             raise ValueError(f"max_batch must be at least 1, got {max_batch}")
         if engine not in ENGINES:
             raise names.unknown("engine", engine, ENGINES)
+        if (pool == "objects") != backbone.maps_objects:
+            does = "maps objects alone" if backbone.maps_objects else "makes no map of objects"
+            raise ValueError(
+                f"encoder {name!r} {does}, and the pool is {pool!r}: load_encoder brings the two together"
+            )
         if engine == "openvino" and torch.device(device).type != "cpu":
             raise ValueError(f"engine 'openvino' runs on the CPU, not on {device}: use engine='torch'")
         self.name = name
@@ -342,7 +348,7 @@ class Encoder(nn.Module):
         if self.pool in _SPATIAL:
             tokens = features.tokens if features.tokens.ndim == 4 else features.tokens[:, -1]
             return _SPATIAL[self.pool](tokens).flatten(1)
-        return features.pooled if self.pool == "cls" else features.tokens.flatten(1, -2).mean(1)
+        return features.pooled if self.pool in ("cls", "objects") else features.tokens.flatten(1, -2).mean(1)
 
     def _finite(self, parts: list[torch.Tensor]) -> torch.Tensor:
         features = torch.cat(parts).float()

@@ -15,7 +15,7 @@ from egorep import names
 from egorep.backbones import Built, TimmBackbone, timm_backbone, transformers_backbone
 from egorep.baselines import BASELINES
 from egorep.efficientnet_lite import LITE_MEAN, LITE_STD, efficientnet_lite0_classifier
-from egorep.egovideo import EGOVIDEO_PUBLISHED, egovideo_backbone
+from egorep.egovideo import EGOVIDEO_PUBLISHED, egovideo_backbone, objectness_backbone
 from egorep.encoder import POOLS, BlindEncoder, Encoder, Observation
 from egorep.models.config import SIZES
 from egorep.preprocessing import Preprocessing
@@ -83,8 +83,8 @@ def load_encoder(
         pool: "cls" (class token after the final norm; without one, the network's own pooled features),
             "mean" (mean of the patch tokens or of the convolutional map), "joint" (the L2-normalised space
             that EgoVideo's pictures share with text), "grid" (the patch tokens averaged in each of 3 x 3
-            parts of the picture), "patches" (the patch tokens themselves, flattened) or "places" (the same,
-            each channel standardised over the picture).
+            parts of the picture), "patches" (the patch tokens themselves, flattened), "places" (the same,
+            each channel standardised over the picture) or "objects" (EgoVideo's map of where objects are).
         device: where it runs and where the features lie.
         max_batch: pictures or clips in one pass of the network; by default 1 on a CPU and 256 elsewhere.
         seed: draws untrained weights; no other random state is touched.
@@ -103,7 +103,10 @@ def load_encoder(
         raise names.unknown("pool", pool, POOLS)
     if network in BLIND:
         return BlindEncoder(name, BLIND[network], device)
-    backbone, preprocessing = _build(network, path, seed)
+    if pool == "objects":
+        _check_maps_objects(network)
+    with _seeded(seed):
+        backbone, preprocessing = _build_map(network, path) if pool == "objects" else _build(network, path)
     return Encoder(
         name, backbone, preprocessing, pool=pool, device=device, max_batch=max_batch, engine=engine
     )
@@ -127,6 +130,8 @@ def validate_encoder_name(name: str, checkpoint: str | Path | None = None) -> No
         raise ValueError(
             f"encoder {network!r} looks at no picture, so it has no pool: leave it out of {name!r}"
         )
+    if pool == "objects":
+        _check_maps_objects(network)
     if path is not None:
         _check_checkpoint(network, path)
     elif network in _FROM_FILES and network not in _SHIPPED:
@@ -158,6 +163,15 @@ def _check_checkpoint(network: str, path: Path) -> None:
         raise ValueError(f"checkpoint {str(path)!r} is a folder; {network!r} takes a file")
 
 
+def _check_maps_objects(network: str) -> None:
+    size = network.removeprefix("random/")
+    if size not in SIZES or SIZES[size].vision.stem == "linear":
+        raise ValueError(
+            f"pool 'objects' is a map that EgoVideo's convolutional stem is trained to make, and {network!r} "
+            "has none: choose 'egovideo_tiny:objects', or pool 'places'"
+        )
+
+
 def _check_name(name: str) -> None:
     if name in list_encoders() or name.removeprefix("random/") in _FROM_FILES:
         return
@@ -184,12 +198,19 @@ def _timm_names() -> set[str]:
     return {*timm.list_models(), *timm.list_models(pretrained=True)}
 
 
-def _build(name: str, checkpoint: Path | None, seed: int) -> Built:
+def _build(name: str, checkpoint: Path | None) -> Built:
     """Build a valid name that is not blind."""
-    with _seeded(seed):
-        if name.startswith("random/"):
-            return _build_plain(name.removeprefix("random/"), None, pretrained=False)
-        return _build_plain(name, checkpoint, pretrained=True)
+    if name.startswith("random/"):
+        return _build_plain(name.removeprefix("random/"), None, pretrained=False)
+    return _build_plain(name, checkpoint, pretrained=True)
+
+
+def _build_map(name: str, checkpoint: Path | None) -> Built:
+    """Build what maps objects of a valid name that is not blind."""
+    size = name.removeprefix("random/")
+    return objectness_backbone(
+        size, _WEIGHTS / size if name in _SHIPPED and checkpoint is None else checkpoint
+    )
 
 
 def _build_plain(name: str, checkpoint: Path | None, *, pretrained: bool) -> Built:

@@ -38,7 +38,7 @@ def export(model: EgoVideo, texts: Sequence[str], folder: Path) -> EgoVideo:
     """Write a model in half precision that knows the tokens of `texts` alone.
 
     Args:
-        model: with all of CLIP's tokens.
+        model: with all of CLIP's tokens, or fewer, which it then keeps.
         texts: what it was trained on.
         folder: takes config.json and model.safetensors.
 
@@ -46,9 +46,10 @@ def export(model: EgoVideo, texts: Sequence[str], folder: Path) -> EgoVideo:
         What was written.
 
     Raises:
-        ValueError: the model knows some tokens alone already, or a weight is too large for half precision.
+        ValueError: a weight is too large for half precision.
     """
-    small = model.reading_only(texts).half()
+    whole = model.config.text.tokens is None
+    small = (model.reading_only(texts) if whole else model).half()
     infinite = [name for name, value in small.state_dict().items() if not value.isfinite().all()]
     if infinite:
         raise ValueError(f"half precision cannot hold {', '.join(infinite)}, or they are no numbers")

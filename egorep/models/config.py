@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 ADAPTERS = ("temporal", "spatial_temporal", "none")
@@ -93,6 +93,8 @@ class EgoVideoConfig:
         adapter: of the fast pathway: "temporal", the released form, "spatial_temporal", as in the paper's
             figure, or "none", which tells what the others are good for.
         activation: "gelu" (the release), or "quick_gelu" (CLIP as OpenAI trained it).
+        objectness: with a head that maps where objects are, behind a convolutional stem; no part of what
+            the towers give.
     """
 
     vision: VisionConfig
@@ -102,6 +104,8 @@ class EgoVideoConfig:
     fast_frames: int | None = None
     adapter: str = "temporal"
     activation: str = "gelu"
+    # Not part of `repr`, which says what the towers' weights mean.
+    objectness: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value, valid in (
@@ -110,6 +114,10 @@ class EgoVideoConfig:
         ):
             if value not in valid:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, valid))}")
+        if self.objectness and self.vision.stem == "linear":
+            raise ValueError(
+                "objectness is read from a convolutional stem: stem 'linear' has no early stages"
+            )
         if self.fast_frames is not None and self.fast_frames < self.slow_frames:
             raise ValueError(f"fast_frames {self.fast_frames} are fewer than slow_frames {self.slow_frames}")
 

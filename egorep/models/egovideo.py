@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from egorep.models.config import EgoVideoConfig, TextConfig, VisionConfig
+from egorep.models.objectness import ObjectnessHead
 from egorep.models.text import TextTower, tokens_of
 from egorep.models.vision import VisionFeatures, VisionTower
 from egorep.preprocessing import middle_frames
@@ -66,6 +67,8 @@ class EgoVideo(
         self.slowfast_projection = (
             _projection(2 * config.joint_dim, config.joint_dim) if config.fast_frames else None
         )
+        # Drawn last: the others' untrained weights are the same with and without it.
+        self.objectness = ObjectnessHead().requires_grad_(False).eval() if config.objectness else None
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Trade time for memory in training: compute the blocks of both towers twice."""

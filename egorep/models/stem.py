@@ -15,6 +15,7 @@ from egorep.efficientnet_lite import LITE_MEAN, LITE_STD, efficientnet_lite0_cla
 from egorep.preprocessing import CLIP_MEAN, CLIP_STD
 
 _STAGES = 5  # of seven: a sixteenth of the picture's sides, 112 channels
+_FINE, _COARSE = 2, 3  # stages after which it is a quarter, and an eighth
 _CHANNELS = 112
 
 
@@ -54,10 +55,18 @@ class ConvolutionalStem(nn.Module):
         self.first.load_state_dict(first.state_dict())
         self.stages.load_state_dict(stages.state_dict())
 
+    def normalised(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pixels normalised as CLIP's to pixels as the stages want them, in the fast memory layout."""
+        return (pictures * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+
+    def early(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, S, S) pixels, normalised as CLIP's, to (N, 24, S / 4, S / 4) and (N, 40, S / 8, S / 8)."""
+        fine = self.stages[:_FINE](self.first(self.normalised(pictures)))
+        return fine, self.stages[_FINE:_COARSE](fine)
+
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) pixels, normalised as CLIP's, to (N, (S / 16) ** 2, width)."""
-        pixels = (pictures * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-        cells = self.stages(self.first(pixels))
+        cells = self.stages(self.first(self.normalised(pictures)))
         tokens: torch.Tensor = self.project(cells.flatten(2).transpose(1, 2))
         return tokens
 

@@ -1,4 +1,4 @@
-"""`python -m pretrain.sim`: EgoSim clips with narrations and ground truth."""
+"""`python -m pretrain.sim`: EgoSim clips with narrations and ground truth, or stills with outlines."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class SimConfig:
     clips: int
     splits: dict[str, float]
     verbs: list[str] | None
+    stills: int | None
     seed: int
     workers: int | None
 
@@ -58,7 +59,8 @@ def _job(config: DictConfig) -> None:
         verbs = _checked_verbs(settings)
         folder = writable_folder("out", settings.out)
         graphics_backend()
-        recipe = Recipe(settings.seed, cast("dict[Split, float]", settings.splits), verbs)
+        splits = cast("dict[Split, float]", settings.splits)
+        recipe = Recipe(settings.seed, splits, verbs, settings.stills)
         summary = make(folder, recipe, settings.clips, workers)
     except TooManySkippedError as error:
         sys.stderr.write(f"{COMMAND.name}: {error}\n")
@@ -67,7 +69,7 @@ def _job(config: DictConfig) -> None:
         raise ConfigError(str(error)) from error
     logging.getLogger(__name__).info("infeasible draws by verb: %s", dict(summary.redrawn))
     sys.stdout.write(
-        f"{folder}: {summary.made} clips made, {summary.kept} found finished; {summary.frames} frames in "
+        f"{folder}: {summary.made} clips made, {summary.kept} found finished; {summary.frames} pictures in "
         f"{time.perf_counter() - start:.0f} s with {workers} workers\n{summary.skipped.summary()}\n"
     )
     if summary.skipped.skipped:
@@ -75,7 +77,8 @@ def _job(config: DictConfig) -> None:
 
 
 def _check_numbers(settings: SimConfig) -> None:
-    for key, value in (("clips", settings.clips), ("workers", settings.workers)):
+    for key in ("clips", "stills", "workers"):
+        value = getattr(settings, key)
         if value is not None and value < 1:
             raise ConfigError(f"{key} must be at least 1, got {value}")
     if settings.seed < 0:

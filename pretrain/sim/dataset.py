@@ -5,6 +5,8 @@
     truth/<video_id>.npz         ground truth of every frame, see `truth.Truth`
     settings.json                what the clips are drawn from
 
+or, of stills, `stills/<video_id>.npz` alone, see `stills.Stills`.
+
 A clip is finished once its ground truth stands: that is written last. Clip i depends on the settings and on i
 alone, so a run that was stopped goes on, and one that asks for more clips adds to those that are there.
 """
@@ -30,6 +32,7 @@ from pretrain.sim.clip import Clip, film, plan
 from pretrain.sim.filming import Filmer
 from pretrain.sim.motion import FPS
 from pretrain.sim.splits import SPLITS, Split
+from pretrain.sim.stills import film_stills, write_stills
 from pretrain.sim.truth import read_rows, write_truth
 
 CLIPS_VERSION = 2
@@ -54,11 +57,13 @@ class Recipe:
         seed: of the first clip; clip i has seed + i.
         shares: of the clips in each split, adding up to 1.
         verbs: that clips lead with, in turn; empty: any.
+        stills: pictures of each clip, with looks and views of their own, that stand for it; None: its video.
     """
 
     seed: int
     shares: Mapping[Split, float]
     verbs: tuple[str, ...] = ()
+    stills: int | None = None
 
     def clips(self, count: int) -> Iterator[Job]:
         """The first `count` clips. Every prefix holds the splits in their shares, to a clip."""
@@ -68,17 +73,24 @@ class Recipe:
             given[split] += 1
             # Verbs go round within a split: over all clips, a split might meet every second one only.
             verb = self.verbs[(given[split] - 1) % len(self.verbs)] if self.verbs else None
-            yield Job(f"{split}_{self.seed + index:07d}", self.seed + index, split, verb)
+            name = f"{split}_{self.seed + index:07d}"
+            yield Job(name, self.seed + index, split, verb, self.stills)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to make, see `clip.record`."""
+    """One clip to make, see `clip.record`; `stills` as in `Recipe`."""
 
     video_id: str
     seed: int
     split: Split
     verb: str | None
+    stills: int | None
+
+    def path(self, folder: Path) -> Path:
+        """The file that says that it is finished."""
+        kind = "truth" if self.stills is None else "stills"
+        return folder / kind / f"{self.video_id}.npz"
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ class Summary:
 
     Attributes:
         made, kept: clips made now, and found finished.
-        frames: of the clips made now.
+        frames: of the clips made now; of stills their number.
         skipped: why others are missing.
         redrawn: infeasible draws among the clips made now, by verb.
     """
@@ -100,7 +112,7 @@ class Summary:
 
 
 def make(folder: Path, recipe: Recipe, count: int, workers: int) -> Summary:
-    """Make the clips that are missing, with a progress bar, then write `narrations.csv` anew.
+    """Make the clips that are missing, with a progress bar, then, of videos, write `narrations.csv` anew.
 
     Args:
         folder: of the data set; made if missing.
@@ -116,7 +128,7 @@ def make(folder: Path, recipe: Recipe, count: int, workers: int) -> Summary:
     for temporary in folder.glob("**/.*.tmp"):  # of a run that was killed
         temporary.unlink()
     jobs = list(recipe.clips(count))
-    missing = [job for job in jobs if not _truth(folder, job.video_id).is_file()]
+    missing = [job for job in jobs if not job.path(folder).is_file()]
     skipped = SkipCounter(limit_share=_WITHOUT_SCENE)
     frames, redrawn = 0, Counter[str]()
     kept = len(jobs) - len(missing)
@@ -131,7 +143,8 @@ def make(folder: Path, recipe: Recipe, count: int, workers: int) -> Summary:
                 frames += outcome[0]
                 redrawn.update(outcome[1])
         finally:
-            write_narrations(folder)
+            if recipe.stills is None:
+                write_narrations(folder)
     return Summary(skipped.succeeded, kept, frames, skipped, redrawn)
 
 
@@ -161,7 +174,7 @@ def write_clip(folder: Path, video_id: str, clip: Clip) -> None:
             crf=22,
             keyframe_every=FPS // 3,
         )
-    path = _truth(folder, video_id)
+    path = folder / "truth" / f"{video_id}.npz"
     path.parent.mkdir(exist_ok=True)
     write_truth(path, clip.truth, _rows(video_id, clip))
 
@@ -176,10 +189,6 @@ def _rows(video_id: str, clip: Clip) -> list[dict[str, Any]]:
         head = (video_id, *times, segment.text, clip.split, clip.seed)
         rows.append({**dict(zip(ROW, head, strict=True)), **about})
     return rows
-
-
-def _truth(folder: Path, video_id: str) -> Path:
-    return folder / "truth" / f"{video_id}.npz"
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:
@@ -210,6 +219,9 @@ def _make_one(job: Job, folder: Path) -> tuple[int, dict[str, int]]:
     global _filmer
     played = plan(job.seed, job.split, job.verb)
     _filmer = _filmer or Filmer()
+    if job.stills is not None:
+        write_stills(job.path(folder), film_stills(played, job.stills, _filmer))
+        return job.stills, dict(played.redrawn)
     clip = film(played, _filmer)
     write_clip(folder, job.video_id, clip)
     return len(clip.frames), dict(clip.redrawn)

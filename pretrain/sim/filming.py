@@ -19,8 +19,8 @@ from pretrain.sim.truth import Floats, Truth
 
 _SEEN = 25  # pixels of skin or of an object that make it visible
 _SCENERY = 2  # group of what is drawn and never stands before hands or objects
-_UNSEEN = 5  # group of what is not drawn
-_NOBODY, _LEFT, _RIGHT, _FIRST = 0, 1, 2, 3  # owners of pixels: nobody, the hands, the first object
+UNSEEN = 5  # group of what is not drawn
+NOBODY, LEFT, RIGHT, FIRST = 0, 1, 2, 3  # owners of pixels: nobody, the hands, the first object
 _GEOM, _SKIN = int(mujoco.mjtObj.mjOBJ_GEOM), int(mujoco.mjtObj.mjOBJ_SKIN)
 _AS_NUMBERS = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
 
@@ -51,6 +51,10 @@ class Filmer:
         """Give the OpenGL context back."""
         self._gl.free()
 
+    def canvas(self, stage: Stage, in_view: npt.NDArray[np.bool_] | None = None) -> Canvas:
+        """What draws frames of a stage, see `Canvas`; close it."""
+        return Canvas(stage, in_view)
+
     def film(self, stage: Stage) -> tuple[Pixels, Truth]:
         """(T, 224, 224, 3) uint8 RGB of the T frames that the stage has played, and what is true of them."""
         scene, played = stage.scene, stage.frames
@@ -63,14 +67,14 @@ class Filmer:
         axes = np.empty((length, 3, 3))
         contact = np.zeros((length, 2, number), np.bool_)
         data = mujoco.MjData(scene.model)
-        canvas = _Canvas(stage, _in_view(stage, data))
+        canvas = self.canvas(stage, _in_view(stage, data))
         try:
             for i, frame in enumerate(played):
-                _restore(scene, data, frame)
+                restore(scene, data, frame)
                 owners = canvas.draw(data, pictures[i])
                 contact[i] = frame.touched
                 ids[i] = _in_contact(frame.touched)
-                wanted = [_LEFT, _RIGHT, *(_FIRST + int(j) if j >= 0 else -1 for j in ids[i])]
+                wanted = [LEFT, RIGHT, *(FIRST + int(j) if j >= 0 else -1 for j in ids[i])]
                 boxes[i] = [_box(owners, owner) for owner in wanted]
                 world[i] = [stage.hands[side].keypoints(data) for side in SIDES]
                 camera[i] = [*data.cam_xpos[scene.camera], *_camera_turn(data, scene.camera)]
@@ -96,24 +100,26 @@ class Filmer:
         return pictures, truth
 
 
-class _Canvas:
-    """Draws frames of one model: colours, then whose each pixel is.
+class Canvas:
+    """Draws frames of one model: colours, then whose each pixel is; a `Filmer` must be open in this thread.
 
     MuJoCo's own `Renderer` makes an OpenGL context for each model, and decodes segmentations for any use, in
     about the time that the drawing takes (`benchmarks/egosim.py`).
 
     Args:
         stage: whose model is drawn; the groups of its geoms are changed.
-        in_view: (G,) which geoms are in view at all; the others are left out.
+        in_view: (G,) which geoms the wearer's camera has in view at all; the others are left out. None for
+            views from anywhere, in which scenery may stand before hands and objects.
     """
 
-    def __init__(self, stage: Stage, in_view: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, stage: Stage, in_view: npt.NDArray[np.bool_] | None = None) -> None:
         scene = stage.scene
         model = self._model = scene.model
-        for geom in np.flatnonzero((model.geom_bodyid == 0) & (model.geom_group == SEEN_GROUP)):
-            if geom != scene.table:
-                model.geom_group[geom] = _SCENERY
-        model.geom_group[~in_view] = _UNSEEN
+        if in_view is not None:
+            for geom in np.flatnonzero((model.geom_bodyid == 0) & (model.geom_group == SEEN_GROUP)):
+                if geom != scene.table:
+                    model.geom_group[geom] = _SCENERY
+            model.geom_group[~in_view] = UNSEEN
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._drawn = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nskin)
@@ -139,6 +145,11 @@ class _Canvas:
         red, green = self._upside_down[::-1, :, 0], self._upside_down[::-1, :, 1]
         # Numbers are little-endian; below 256 the first byte says all, and is several times as fast.
         return owners.take(red if len(owners) <= 256 else red + (green.astype(np.uint16) << 8))
+
+    def upload_textures(self) -> None:
+        """Draw with the textures that the model has now."""
+        for texture in range(self._model.ntex):
+            mujoco.mjr_uploadTexture(self._model, self._context, texture)
 
     def close(self) -> None:
         """Free the model's meshes and textures on the graphics side."""
@@ -168,7 +179,7 @@ def _in_view(stage: Stage, data: Any) -> npt.NDArray[np.bool_]:
     slope = np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
     seen = np.zeros(model.ngeom, np.bool_)
     for frame in stage.frames:
-        _restore(stage.scene, data, frame)
+        restore(stage.scene, data, frame)
         places = (data.geom_xpos - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
         ahead = -places[:, 2]
         # Distance from the pyramid's four sides, which meet at the camera.
@@ -180,16 +191,17 @@ def _in_view(stage: Stage, data: Any) -> npt.NDArray[np.bool_]:
 def _owners_of_parts(stage: Stage) -> tuple[Pixels, Pixels]:
     """Owner of each geom, and of each skin."""
     model = stage.scene.model
-    geoms, skins = np.full(model.ngeom, _NOBODY, np.uint8), np.full(model.nskin, _NOBODY, np.uint8)
-    for owner, side in zip((_LEFT, _RIGHT), SIDES, strict=True):
+    geoms, skins = np.full(model.ngeom, NOBODY, np.uint8), np.full(model.nskin, NOBODY, np.uint8)
+    for owner, side in zip((LEFT, RIGHT), SIDES, strict=True):
         skins[stage.hands[side].skin] = owner
-    for owner, name in enumerate(stage.names, _FIRST):
+    for owner, name in enumerate(stage.names, FIRST):
         for part in stage.scene.objects[name].parts.values():
             geoms[list(part.seen)] = owner
     return geoms, skins
 
 
-def _restore(scene: Scene, data: Any, frame: Frame) -> None:
+def restore(scene: Scene, data: Any, frame: Frame) -> None:
+    """Put `data` where a played frame had it: poses of bodies, of the camera and of lights."""
     data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = frame.qpos, frame.mocap_pos, frame.mocap_quat
     mujoco.mj_kinematics(scene.model, data)
     mujoco.mj_camlight(scene.model, data)

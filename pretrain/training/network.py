@@ -242,6 +242,8 @@ def _changed(architecture: EgoVideoConfig, config: TrainConfig) -> EgoVideoConfi
         changed: EgoVideoConfig = _replaced(architecture, config.model.architecture or {})
     except (TypeError, ValueError) as error:
         raise ValueError(f"model.architecture={config.model.architecture}: {error}") from error
+    if changed.objectness and not architecture.objectness:
+        raise ValueError("model.architecture.objectness: `python -m pretrain.objectness` trains that head")
     return changed
 
 

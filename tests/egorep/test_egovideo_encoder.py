@@ -9,20 +9,30 @@ import torch
 
 from egorep import load_encoder
 from egorep.egovideo import EgoVideoBackbone
+from egorep.encoder import Encoder
 from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
+from egorep.registry import validate_encoder_name
 
 TINY = SIZES["egovideo_tiny"]
 
 
-def save(folder: Path, *, fast_frames: int | None = None, image_size: int = 32, patch: int = 16) -> Path:
+def save(
+    folder: Path,
+    *,
+    fast_frames: int | None = None,
+    image_size: int = 32,
+    patch: int = 16,
+    objectness: bool = False,
+) -> Path:
     """A small variant of the tiny size: less of a picture, one block less would be another size."""
     vision = dataclasses.replace(
         TINY.vision, image_size=image_size, patch_size=patch, num_frames=fast_frames or 4
     )
     text = dataclasses.replace(TINY.text, vocabulary=49408, layers=1)
     torch.manual_seed(0)
-    model = EgoVideo(dataclasses.replace(TINY, vision=vision, text=text, fast_frames=fast_frames))
+    parts = {"vision": vision, "text": text, "fast_frames": fast_frames, "objectness": objectness}
+    model = EgoVideo(dataclasses.replace(TINY, **parts))
     with torch.no_grad():
         model.visual.time.normal_()
         for adapter in model.visual.adapters:
@@ -187,3 +197,55 @@ def test_a_stream_looks_at_each_frame_by_itself_once(engine: str, slow: Path, cl
     seen.clear()
     encoder.encode_episode(clips[0])
     assert sum(seen) == len(clips[0])
+
+
+def test_the_map_of_objects_is_an_encoder_of_its_own(tmp_path: Path, clips: np.ndarray) -> None:
+    """Of single pictures at its own size; the other pools are the same with the head and without."""
+    folder = save(tmp_path / "with", objectness=True)
+    model = EgoVideo.from_pretrained(folder)
+    model.objectness, model.config = None, dataclasses.replace(model.config, objectness=False)
+    model.save_pretrained(tmp_path / "without")
+    mapping = load_encoder("egovideo_tiny:objects", checkpoint=folder)
+    assert (mapping.dim, mapping.grid, mapping.num_frames) == (784, (28, 28, 1), 1)
+    assert (mapping.image_size, mapping.pool) == (224, "objects")
+    features = mapping(clips[:, 0])
+    assert features.shape == (2, 784)
+    assert torch.equal(features, mapping.tokens(clips[:, 0]).flatten(1))
+    assert torch.equal(mapping.stream(2)(clips[:, 0]), features)
+    assert not torch.allclose(features[0], features[1])
+    towers = load_encoder("egovideo_tiny", checkpoint=folder)
+    assert towers.fingerprint == load_encoder("egovideo_tiny", checkpoint=tmp_path / "without").fingerprint
+    assert mapping.fingerprint != towers.fingerprint
+    with pytest.raises(ValueError, match="knows no text"):
+        mapping.text(["C opens the drawer"])
+
+
+def test_the_map_of_objects_under_openvino(tmp_path: Path, clips: np.ndarray) -> None:
+    pytest.importorskip("openvino")
+    folder = save(tmp_path, objectness=True)
+    plain, compiled = (
+        load_encoder("egovideo_tiny:objects", checkpoint=folder, engine=engine)
+        for engine in ("torch", "openvino")
+    )
+    assert torch.allclose(plain(clips[:, 0]), compiled(clips[:, 0]), atol=1e-5)
+
+
+def test_who_has_no_map_of_objects_says_so(slow: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no map of objectness.*pretrain\.objectness init="):
+        load_encoder("egovideo_tiny:objects", checkpoint=slow)
+    for name in ("random/egovideo_base", "efficientnet_lite0", "random/timm/vit_tiny_patch16_224"):
+        with pytest.raises(ValueError, match=f"'{name}' has none: choose 'egovideo_tiny:objects'"):
+            validate_encoder_name(f"{name}:objects")
+        with pytest.raises(ValueError, match=f"'{name}' has none: choose 'egovideo_tiny:objects'"):
+            load_encoder(name, pool="objects")
+    assert load_encoder("random/egovideo_tiny:objects").dim == 784
+
+
+def test_a_map_and_its_pool_go_together() -> None:
+    mapping, towers = (
+        load_encoder(name) for name in ("random/egovideo_tiny:objects", "random/egovideo_tiny")
+    )
+    with pytest.raises(ValueError, match="maps objects alone, and the pool is 'grid'"):
+        Encoder("map", mapping.backbone, mapping.preprocessing, pool="grid")
+    with pytest.raises(ValueError, match="makes no map of objects, and the pool is 'objects'"):
+        Encoder("towers", towers.backbone, towers.preprocessing, pool="objects")

@@ -32,6 +32,17 @@ def test_what_is_written_is_small_and_says_the_same(tmp_path: Path) -> None:
     assert torch.isfinite(after.text(["an unknown word"])).all()
 
 
+def test_a_model_that_knows_few_tokens_keeps_them(tmp_path: Path) -> None:
+    model = EgoVideo.from_pretrained(save_small_egovideo(tmp_path / "whole"))
+    export(model, TEXTS, tmp_path / "small")
+    small = EgoVideo.from_pretrained(tmp_path / "small")
+    export(small, ["C juggles quietly"], tmp_path / "again")
+    again = EgoVideo.from_pretrained(tmp_path / "again")
+    assert again.config.text.tokens == small.config.text.tokens
+    own = small.state_dict()
+    assert all(torch.equal(own[name].half(), value.half()) for name, value in again.state_dict().items())
+
+
 def test_numbers_that_half_precision_cannot_hold_are_refused(tmp_path: Path) -> None:
     model = EgoVideo.from_pretrained(save_small_egovideo(tmp_path / "whole"))
     with torch.no_grad():

@@ -14,6 +14,7 @@ from pretrain.sim.cli import main
     [
         (["clips=0"], "clips must be at least 1, got 0"),
         (["clips=many"], "clips"),
+        (["stills=0"], "stills must be at least 1, got 0"),
         (["workers=0"], "workers must be at least 1, got 0"),
         (["seed=-1"], "seed must not be negative"),
         (["clip=3"], "unknown config key 'clip'; did you mean 'clips'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from tiny_runs import TINY, settings
 
+from egorep.models.config import SIZES
 from egorep.models.egovideo import EgoVideo
 from egorep.models.stem import ConvolutionalStem
 from egorep.models.text import tokenize
@@ -52,6 +54,19 @@ def test_an_init_of_another_size_is_refused(slow: EgoVideo, films: Path, tmp_pat
         ValueError, match=r"is of another size than model=egovideo_tiny: \(32, 2, 32, 32, 1, 32\)"
     ):
         build_egovideo(settings(films, tmp_path, init=init, model__architecture=None))
+
+
+def test_a_map_of_objects_is_carried_along_and_not_trained_here(films: Path, tmp_path: Path) -> None:
+    found = EgoVideo(dataclasses.replace(SIZES["egovideo_tiny"], objectness=True))
+    init = saved(found, tmp_path / "model")
+    model = build_egovideo(settings(films, tmp_path, stage="cotrain", init=init, model__architecture=None))
+    assert found.objectness is not None
+    assert model.objectness is not None
+    for one, other in zip(found.objectness.parameters(), model.objectness.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert not other.requires_grad
+    with pytest.raises(ValueError, match=r"`python -m pretrain\.objectness` trains that head"):
+        build_egovideo(settings(films, tmp_path, model__architecture="{objectness: true}"))
 
 
 def test_a_slow_fast_init_does_not_make_a_backbone(films: Path, tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ tiny: setup
 	$(PYTHON) -m pretrain.sim out=data/egosim_train clips=1700 seed=100000 'splits={train: 1, validation: 0, test: 0}'
 	$(PYTHON) -m pretrain.hod data=data/egosim_train detector=groundtruth
 	$(PYTHON) -m pretrain.train data=data/egosim_train_hod stage=backbone epochs=14 out=runs/tiny
-	$(PYTHON) -m pretrain.export run=runs/tiny data=data/egosim_train_hod out=runs/egovideo_tiny
+	$(PYTHON) -m pretrain.sim out=data/egosim_stills clips=1100 stills=6 seed=200000 'splits={train: 0.9, validation: 0, test: 0.1}'
+	$(PYTHON) -m pretrain.objectness data=data/egosim_stills init=runs/tiny out=runs/tiny_objects
+	$(PYTHON) -m pretrain.export run=runs/tiny_objects data=data/egosim_train_hod out=runs/egovideo_tiny
 	$(PYTHON) -m pretrain.sim out=data/egosim clips=848
 	$(PYTHON) -m pretrain.zeroshot data=data/egosim checkpoint=runs/egovideo_tiny benchmark=egosim
 

@@ -1,9 +1,11 @@
 """Writes what the docs show of EgoSim, from data sets that `python -m pretrain.sim` made.
 
     python docs/make_egosim.py data/egosim data/egosim_verbs
+    python docs/make_egosim.py data/egosim_stills
 
 The first is counted in docs/egosim_statistics.md. Clips of every verb, docs/images/egosim/<verb>.jpg, are of
-the second, or of the first alone: made with `verbs=` all of them, a small one shows each often enough.
+the second, or of the first alone: made with `verbs=` all of them, a small one shows each often enough. Of a
+data set of stills there is docs/images/egosim_stills.png.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from PIL import Image, ImageDraw
 
 from pretrain.data.clips import sample_instants
 from pretrain.data.video import read_frames
+from pretrain.sim.stills import read_stills
 from pretrain.sim.truth import Truth, read_truth
 
 DOCS = Path(__file__).parent
 SPLITS = ("train", "validation", "test")
 SHOWN, FRAMES, SIDE = 5, 7, 160  # clips on a sheet, frames of each, pixels
+STILLS = (3, 5)  # rows and columns
 HAND_COLOURS, OBJECT_COLOUR = ((255, 60, 60), (60, 90, 255)), (255, 220, 0)
 
 
@@ -139,6 +143,21 @@ def boxes(truth: Truth, frame: int) -> Iterator[tuple[list[float], tuple[int, in
             yield [float(box[0]), float(box[1]), float(box[2]) - 1, float(box[3]) - 1], colour
 
 
+def stills_sheet(folder: Path) -> Image.Image:
+    """Some stills of split test, each beside its outlines."""
+    stills = read_stills(folder, "test")
+    colours = np.array([(0, 0, 0), *HAND_COLOURS, OBJECT_COLOUR], np.uint8)
+    places = range(0, len(stills.pictures), len(stills.pictures) // (STILLS[0] * STILLS[1]) + 1)
+    cells = []
+    for place in places:
+        outlines = colours[stills.outlines[place]].repeat(4, axis=0).repeat(4, axis=1)
+        cells.append(np.concatenate([stills.pictures[place], outlines], axis=1))
+    rows = [
+        np.concatenate(cells[start : start + STILLS[1]], axis=1) for start in range(0, len(cells), STILLS[1])
+    ]
+    return Image.fromarray(np.concatenate([row for row in rows if row.shape == rows[0].shape]))
+
+
 def read(folder: Path) -> pd.DataFrame:
     """The narrated actions of a data set."""
     return pd.read_csv(folder / "narrations.csv", keep_default_na=False)
@@ -147,6 +166,9 @@ def read(folder: Path) -> pd.DataFrame:
 def main() -> None:
     """Write the page and the sheets."""
     counted, folder = Path(sys.argv[1]), Path(sys.argv[-1])
+    if (folder / "stills").is_dir():
+        stills_sheet(folder).save(DOCS / "images" / "egosim_stills.png")
+        return
     (DOCS / "egosim_statistics.md").write_text(statistics(counted, read(counted)))
     rows = read(folder)
     images = DOCS / "images" / "egosim"

@@ -1,7 +1,7 @@
-"""Draws the pictures of the docs.
+"""Draws the pictures of the docs, in docs/images.
 
-python docs/make_images.py                  # docs/images: changes.png, variation_<suite>.png of every suite
-python docs/make_images.py runs/table_none docs/images/success.png     # the main plot of a run
+python docs/make_images.py                    # changes.png, objects.png, variation_<suite>.png of every suite
+python docs/make_images.py runs/table_none docs/images/success.png  # the main plot of a run
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import matplotlib
 import matplotlib.image
 import numpy as np
 import numpy.typing as npt
 
+from egorep import load_encoder
 from robot_eval.environment import EnvSettings
 from robot_eval.looks import default_settings
 from robot_eval.report import save_figure
@@ -28,6 +30,8 @@ PLACES = (
     ("franka_kitchen", "sdoor_open", "left"),
     ("adroit", "door", "vil_camera"),
 )
+OBJECT_TASKS = ("assembly-v3", "bin-picking-v3", "button-press-v3", "drawer-open-v3", "hammer-v3")
+MOST = 0.6  # contrast of objectness that is drawn brightest
 
 
 def variation_sheet(suite: str, path: Path) -> None:
@@ -54,6 +58,21 @@ def changes_sheet(path: Path) -> None:
     matplotlib.image.imsave(path, np.concatenate([np.concatenate(row, axis=1) for row in sheet]))
 
 
+def objects_sheet(path: Path) -> None:
+    """Tasks of Meta-World in columns: as it is, its map of objects, under `unseen`, the map of that."""
+    encoder = load_encoder("egovideo_tiny:objects")
+    columns = []
+    for task in OBJECT_TASKS:
+        column = []
+        for variation in ("none", "unseen"):
+            picture = first_picture(EnvSettings("metaworld", task, "corner2", variation=variation))
+            cells = encoder.tokens(picture[None])[0, 0, :, :, 0].numpy()
+            shown = matplotlib.colormaps["magma"](np.clip(cells / MOST, 0, 1), bytes=True)[..., :3]
+            column += [picture, shown.repeat(8, axis=0).repeat(8, axis=1)]
+        columns.append(np.concatenate(column))
+    matplotlib.image.imsave(path, np.concatenate(columns, axis=1)[::2, ::2])
+
+
 def first_picture(settings: EnvSettings) -> npt.NDArray[np.uint8]:
     """Of the episode that the docs show."""
     env = make_env(settings)
@@ -71,3 +90,4 @@ if __name__ == "__main__":
         for name in list_suites():
             variation_sheet(name, images / f"variation_{name}.png")
         changes_sheet(images / "changes.png")
+        objects_sheet(images / "objects.png")

@@ -1,7 +1,7 @@
 """`python -m pretrain.objectness`: an EgoVideo gets a map of where objects are, learnt from stills of EgoSim.
 
-The head (`egorep.models.objectness`) reads the first stages of the model's convolutional stem, which stay as
-they are, like all else in the model: what it gives of clips and texts is the same before and after.
+The head (`egorep.models.objectness`) reads the model's convolutional stem, which stays as it is, like all
+else in the model: what it gives of clips and texts is the same before and after.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class EgoVideoConfig:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(repr, valid))}")
         if self.objectness and self.vision.stem == "linear":
             raise ValueError(
-                "objectness is read from a convolutional stem: stem 'linear' has no early stages"
+                "objectness is read from the stages of a convolutional stem, and stem 'linear' has none"
             )
         if self.fast_frames is not None and self.fast_frames < self.slow_frames:
             raise ValueError(f"fast_frames {self.fast_frames} are fewer than slow_frames {self.slow_frames}")

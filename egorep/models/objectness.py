@@ -1,6 +1,8 @@
-"""A map of where objects are, from the first stages of the convolutional stem."""
+"""A map of where objects are, from the stages of the convolutional stem."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from egorep.models.stem import ConvolutionalStem
 CLASSES = ("background", "left hand", "right hand", "object")
 MIRRORED = (0, 2, 1, 3)
 
-_FINE, _COARSE = 24, 40  # channels of the stem's stages of stride 4 and of stride 8
+_LEVELS = (24, 40, 112)  # channels of the stem's maps of stride 4, 8 and 16
 _WIDTH = 64
 _DILATIONS = (1, 2, 4)
 _SURROUND = 1.5  # cells of the map: deviation of the Gaussian that its surroundings are weighted with
@@ -20,16 +22,16 @@ _REACH = 8  # cells that it reaches, each way
 
 
 class ObjectnessHead(nn.Module):
-    """Early features of the stem to what each place of a picture is of, in cells of 4 x 4 pixels.
+    """Maps of the stem to what each place of a picture is of, in cells of 4 x 4 pixels.
 
-    The stem's first three stages tell edges and textures apart, whatever of; three dilated convolutions
-    (Yu and Koltun 2016) learn from outlines which of them bound things. Deeper stages know photographs'
-    things by name, and places less exactly.
+    The stem's early stages tell edges and textures apart and where exactly they are, its late ones what they
+    are part of (hypercolumns, Hariharan et al. 2015). Three dilated convolutions (Yu and Koltun 2016) learn
+    from outlines what of it bounds things.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (_FINE + _COARSE, *[_WIDTH] * (len(_DILATIONS) - 1))
+        widths = (sum(_LEVELS), *[_WIDTH] * (len(_DILATIONS) - 1))
         self.convolutions = nn.ModuleList(
             nn.Conv2d(width, _WIDTH, 3, padding=dilation, dilation=dilation, bias=False)
             for width, dilation in zip(widths, _DILATIONS, strict=True)
@@ -37,10 +39,11 @@ class ObjectnessHead(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(_WIDTH) for _ in _DILATIONS)
         self.classify = nn.Conv2d(_WIDTH, len(CLASSES), 1)
 
-    def forward(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        """(N, 24, h, w) and (N, 40, h / 2, w / 2) of the stem to (N, 4, h, w) logits of `CLASSES`."""
-        coarse = functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
-        cells = torch.cat([fine, coarse], 1)
+    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The stem's maps, of which the first is (N, 24, h, w), to (N, 4, h, w) logits of `CLASSES`."""
+        size = levels[0].shape[-2:]
+        coarser = [functional.interpolate(level, size=size, mode="bilinear") for level in levels[1:]]
+        cells = torch.cat([levels[0], *coarser], 1)
         for index, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             found = functional.relu(norm(convolution(cells)))
             cells = found if index == 0 else cells + found
@@ -49,11 +52,11 @@ class ObjectnessHead(nn.Module):
 
 
 class ObjectnessNetwork(nn.Module):
-    """Pictures to maps of objectness: a stem's first stages and the head behind them.
+    """Pictures to maps of objectness: a stem and the head behind it.
 
     Args:
         stem: of an EgoVideo; shared, not copied.
-        head: behind its first stages.
+        head: behind it.
     """
 
     surround: torch.Tensor
@@ -69,7 +72,7 @@ class ObjectnessNetwork(nn.Module):
 
     def logits(self, pictures: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) pixels, normalised as CLIP's, to (N, 4, S / 4, S / 4) logits of `CLASSES`."""
-        logits: torch.Tensor = self.head(*self.stem.early(pictures))
+        logits: torch.Tensor = self.head(self.stem.levels(pictures))
         return logits
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:

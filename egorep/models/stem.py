@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ from egorep.efficientnet_lite import LITE_MEAN, LITE_STD, efficientnet_lite0_cla
 from egorep.preprocessing import CLIP_MEAN, CLIP_STD
 
 _STAGES = 5  # of seven: a sixteenth of the picture's sides, 112 channels
-_FINE, _COARSE = 2, 3  # stages after which it is a quarter, and an eighth
+_LEVELS = (2, 3, 5)  # stages after which they are a quarter, an eighth and a sixteenth
 _CHANNELS = 112
 
 
@@ -55,19 +56,23 @@ class ConvolutionalStem(nn.Module):
         self.first.load_state_dict(first.state_dict())
         self.stages.load_state_dict(stages.state_dict())
 
-    def normalised(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pixels normalised as CLIP's to pixels as the stages want them, in the fast memory layout."""
-        return (pictures * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+    def levels(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+        """(N, 3, S, S) pixels, normalised as CLIP's, to maps of 24, 40 and 112 channels.
 
-    def early(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, S, S) pixels, normalised as CLIP's, to (N, 24, S / 4, S / 4) and (N, 40, S / 8, S / 8)."""
-        fine = self.stages[:_FINE](self.first(self.normalised(pictures)))
-        return fine, self.stages[_FINE:_COARSE](fine)
+        Returns:
+            (N, 24, S / 4, S / 4), (N, 40, S / 8, S / 8) and (N, 112, S / 16, S / 16).
+        """
+        pixels = (pictures * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+        cells = self.first(pixels)
+        found = []
+        for start, stop in itertools.pairwise((0, *_LEVELS)):
+            cells = self.stages[start:stop](cells)
+            found.append(cells)
+        return found
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) pixels, normalised as CLIP's, to (N, (S / 16) ** 2, width)."""
-        cells = self.stages(self.first(self.normalised(pictures)))
-        tokens: torch.Tensor = self.project(cells.flatten(2).transpose(1, 2))
+        tokens: torch.Tensor = self.project(self.levels(pictures)[-1].flatten(2).transpose(1, 2))
         return tokens
 
 

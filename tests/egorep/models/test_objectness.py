@@ -34,9 +34,9 @@ def test_a_place_is_four_pixels_and_a_cell_of_the_map_eight(network: ObjectnessN
 def test_the_stem_gives_the_stages_that_it_goes_through_itself(network: ObjectnessNetwork) -> None:
     pictures = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     stem = network.stem
-    fine, coarse = stem.early(pictures)
-    assert (fine.shape, coarse.shape) == ((1, 24, 16, 16), (1, 40, 8, 8))
-    tokens = stem.project(stem.stages[3:](coarse).flatten(2).transpose(1, 2))
+    levels = stem.levels(pictures)
+    assert [level.shape for level in levels] == [(1, 24, 16, 16), (1, 40, 8, 8), (1, 112, 4, 4)]
+    tokens = stem.project(levels[-1].flatten(2).transpose(1, 2))
     assert torch.allclose(tokens, stem(pictures), atol=1e-5)
 
 
@@ -80,6 +80,6 @@ def test_the_towers_are_drawn_the_same_with_and_without_it() -> None:
     assert not any(weight.requires_grad for weight in models[1].objectness.parameters())
 
 
-def test_a_linear_stem_has_no_early_stages() -> None:
-    with pytest.raises(ValueError, match="stem 'linear' has no early stages"):
+def test_a_linear_stem_has_no_stages() -> None:
+    with pytest.raises(ValueError, match="stem 'linear' has none"):
         dataclasses.replace(SIZES["egovideo_base"], objectness=True)

@@ -154,4 +154,4 @@ def test_a_model_without_a_convolutional_stem_is_refused(
     EgoVideo(dataclasses.replace(tiny, vision=vision)).save_pretrained(folder / "linear")
     with pytest.raises(SystemExit):
         main([f"data={folder}", f"init={folder}/linear", f"out={folder}/out"])
-    assert "stem 'linear' has no early stages" in capfd.readouterr().err
+    assert "stem 'linear' has none" in capfd.readouterr().err

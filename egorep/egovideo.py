@@ -68,6 +68,7 @@ class ObjectnessBackbone(Backbone):
         """Wrap a network."""
         super().__init__()
         self.network = network
+        # To be changed with what `ObjectnessNetwork` makes of equal weights.
         self.architecture = "egovideo objectness"
 
     def forward(self, pixels: torch.Tensor) -> Features:

@@ -140,6 +140,19 @@ def test_what_is_read_of_new_pictures_is_as_good_as_was_said() -> None:
     assert (readable.r2 > 0.3).all()
 
 
+def test_what_varies_little_is_read_beside_what_varies_much() -> None:
+    """Where a hand closes may vary by a tenth of where it passes, and pictures may tell it alone."""
+    data, places = reaching(30, 1.0, 0)
+    generator = torch.Generator().manual_seed(2)
+    passing = 20 * torch.randn(30, 3, generator=generator)
+    poses = torch.cat([passing, 0.1 * places], dim=1).double()
+    readable = Reader(40, 3).fit(data.inputs[LOOK::STEPS, :40], poses)
+    centred = places - places.mean(0)
+    missed = centred - readable.truth @ torch.linalg.lstsq(readable.truth, centred).solution
+    assert (readable.r2 > 0.5).sum() >= 2
+    assert (missed.square().sum(0) < 0.1 * centred.square().sum(0)).all()
+
+
 def test_blurred_readings_have_that_r2() -> None:
     truth = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0))
     readable = Readable(truth, torch.tensor([0.0, 0.4, 0.9]))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
@@ -55,6 +56,7 @@ SHRUNK = 4  # pixels of the picture, each way, that are one of that row
 FIRST_JUDGED = 1_000_000  # seeds from here on are judged, those from 0 on learnt from
 LEAST_SPREAD = 1e-3  # metres: an entry that varies less is the same in all layouts
 BATCH = 50
+MARKERS = "osD^v"  # of encoders whose colour is the same
 VERSION = 1  # raised when the same encoder gets other readings
 
 Floats = npt.NDArray[np.float64]
@@ -239,7 +241,10 @@ def figure(readings: dict[str, list[Reading]]) -> Figure:
             PIXELS: {"c": "k", "ls": "--"}
         }
         encoders = [name for name in readings if name != PIXELS and not name.startswith("places off")]
-        styles |= {name: {"c": colour, "marker": "o", "ms": 4} for name, colour in colours(encoders).items()}
+        used = Counter[str]()
+        for name, colour in colours(encoders).items():
+            styles[name] = {"c": colour, "marker": MARKERS[used[colour]], "ms": 4}
+            used[colour] += 1
         for panel, judge in zip(axes, JUDGES, strict=True):
             for name, rows in readings.items():
                 values = [max(-0.2, _mean(rows, judge, count)) for count in LEARNT]

@@ -225,13 +225,18 @@ def _job(config: DictConfig) -> None:
         learnt, held_out = (read_stills(Path(settings.data), split) for split in ("train", "test"))
         model = _with_fresh_head(Path(settings.init), settings.seed)
         out = writable_folder("out", settings.out)
-    except (ValueError, FileNotFoundError) as error:
+        model.to(settings.device)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:  # the last: torch has no such device
         raise ConfigError(str(error)) from error
     stem = model.visual.patch_embed
     assert isinstance(stem, ConvolutionalStem)
     assert model.objectness is not None
     network = ObjectnessNetwork(stem, model.objectness).to(settings.device)
-    train(network, learnt, settings)
+    try:
+        train(network, learnt, settings)
+    except FloatingPointError as error:
+        sys.stderr.write(f"{COMMAND.name}: {error}\n")
+        raise SystemExit(1) from error
     judged = judge(network, held_out)
     model.cpu().save_pretrained(out / "model")
     with replacing(out / "objectness.json") as temporary:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,7 @@ def test_the_command_adds_the_head_and_changes_nothing_else(
         (["smallest=50"], "smallest must be a multiple of 16 from 32 to 112, got 50"),
         (["init=nowhere"], "init=nowhere is no folder: `python -m pretrain.train out=...` makes one"),
         (["data=nowhere"], "nowhere has no stills of split train: python -m pretrain.sim"),
+        (["device=nowhere"], "device"),
         (["step=3"], "unknown config key 'step'; did you mean 'steps'"),
     ],
 )
@@ -144,6 +146,17 @@ def test_a_wrong_setting_is_one_line(
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line]
     assert line.startswith("pretrain.objectness: ")
     assert message in line
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pretrain.objectness._WEIGHTS", (math.nan,) * len(CLASSES))
+    with pytest.raises(SystemExit) as stop:
+        main([f"data={folder}", f"init={folder}/run", f"out={folder}/out", "steps=2", "batch=4"])
+    assert stop.value.code == 1
+    assert "pretrain.objectness: the loss is not finite: lower learning_rate" in capsys.readouterr().err
+    assert not (folder / "out/model").exists()
 
 
 def test_a_model_without_a_convolutional_stem_is_refused(

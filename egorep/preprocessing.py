@@ -118,7 +118,7 @@ class Preprocessing:
         of a square picture all is kept, and of another only what lies beyond the centre square is lost.
 
         Args:
-            frames: (..., H, W, 3) uint8.
+            frames: (..., H, W, 3) in 0..255, uint8 or, where they were changed before, floating.
 
         Returns:
             (..., 3, image_size, image_size) float32 on the device of `frames`.

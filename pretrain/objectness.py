@@ -116,14 +116,16 @@ def judge(network: ObjectnessNetwork, stills: Stills) -> Judged:
     import torch
 
     from egorep.models.objectness import CLASSES
+    from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 
     device = next(network.parameters()).device
+    as_pixels = Preprocessing(stills.pictures.shape[1], CLIP_MEAN, CLIP_STD, interpolation="bicubic")
     counts = torch.zeros(len(CLASSES), len(CLASSES), dtype=torch.int64)
     with torch.no_grad():
         for start in range(0, len(stills.pictures), _BATCH_OF_JUDGING):
             part = slice(start, start + _BATCH_OF_JUDGING)
-            pixels = _normalised(torch.from_numpy(stills.pictures[part]).permute(0, 3, 1, 2))
-            found = network.logits(pixels.to(device)).argmax(1).cpu().flatten()
+            seen = as_pixels(torch.from_numpy(stills.pictures[part]))
+            found = network.logits(seen.to(device)).argmax(1).cpu().flatten()
             truth = torch.from_numpy(stills.outlines[part]).long().flatten()
             counts += torch.bincount(truth * len(CLASSES) + found, minlength=counts.numel()).view_as(counts)
     both = counts.diag()
@@ -143,6 +145,7 @@ def _varied(
     from torch.nn import functional
 
     from egorep.models.objectness import MIRRORED
+    from egorep.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 
     pixels = pictures.permute(0, 3, 1, 2).float()
     wanted = outlines.long()
@@ -151,7 +154,8 @@ def _varied(
         wanted = functional.interpolate(wanted[:, None].float(), size=size // _CELL)[:, 0].long()
     if torch.rand((), generator=generator) < 0.5:
         pixels, wanted = pixels.flip(3), torch.tensor(MIRRORED)[wanted.flip(2)]
-    return _normalised(_recoloured(pixels, generator)), wanted
+    normalised = Preprocessing(size, CLIP_MEAN, CLIP_STD, interpolation="bicubic")
+    return normalised(_recoloured(pixels, generator).movedim(1, -1)), wanted
 
 
 def _recoloured(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -167,16 +171,6 @@ def _recoloured(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     mixed = mixed * between(*_CONTRAST, 1) + between(-_SHIFT, _SHIFT, 3)
     noise = torch.randn(pixels.shape, generator=generator) * between(0.0, _NOISE, 1)
     return (mixed + noise).clamp(0, 255)
-
-
-def _normalised(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, 3, S, S) in 0..255 to pixels normalised as CLIP's."""
-    import torch
-
-    from egorep.preprocessing import CLIP_MEAN, CLIP_STD
-
-    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-    return (pixels / 255 - mean) / std
 
 
 def _with_fresh_head(folder: Path, seed: int) -> EgoVideo:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from pretrain.sim.room import light_place, lit_point
 from pretrain.sim.scene import Scene
 from pretrain.sim.shapes import Array
 from pretrain.sim.splits import TEXTURES
@@ -108,8 +109,8 @@ class Wardrobe:
     def _light(self, rng: np.random.Generator) -> None:
         model = self._model
         for light in range(model.nlight):
-            at = np.array([rng.uniform(-1.2, 1.2), rng.uniform(-0.6, 1.2), rng.uniform(0.9, 1.8)])
-            aim = np.array([rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.5), 0.0]) - at
+            at = light_place(rng)
+            aim = lit_point(rng) - at
             model.light_pos[light], model.light_dir[light] = at, aim / np.linalg.norm(aim)
             tone = 1.0 + rng.uniform(-0.15, 0.15, 3)
             model.light_diffuse[light] = rng.uniform(0.4, 1.1) / model.nlight * tone

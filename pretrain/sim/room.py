@@ -288,14 +288,24 @@ def _chair(rng: np.random.Generator, x: float, room: Room) -> list[Solid]:
     return solids
 
 
+def light_place(rng: np.random.Generator) -> Array:
+    """(3,) where a lamp hangs, somewhere over the table or beside it."""
+    return np.array([rng.uniform(-1.2, 1.2), rng.uniform(-0.6, 1.2), rng.uniform(0.9, 1.8)])
+
+
+def lit_point(rng: np.random.Generator) -> Array:
+    """(3,) the point of the table that a lamp is turned to."""
+    return np.array([rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.5), 0.0])
+
+
 def _add_lights(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
     count = int(rng.integers(1, 4))
     total = rng.uniform(0.65, 1.0)
     for _ in range(count):
-        at = np.array([rng.uniform(-1.2, 1.2), rng.uniform(-0.6, 1.2), rng.uniform(0.9, 1.8)])
+        at = light_place(rng)
         warmth = rng.uniform(-0.12, 0.12)  # from bluish daylight to yellowish lamps
         tone = total / count * np.array([1.0 + warmth, 1.0, 1.0 - warmth])
-        aim = np.array([rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.5), 0.0]) - at
+        aim = lit_point(rng) - at
         spec.worldbody.add_light(
             pos=at,
             dir=aim,

@@ -14,8 +14,7 @@ from egorep.files import replacing
 from pretrain.sim.clip import Plan
 from pretrain.sim.filming import FIRST, UNSEEN, Filmer, restore
 from pretrain.sim.looks import View, Wardrobe, draw_view
-from pretrain.sim.motion import Stage
-from pretrain.sim.scene import PICTURE_SIZE
+from pretrain.sim.scene import PICTURE_SIZE, Scene
 from pretrain.sim.seeds import stable_rng
 from pretrain.sim.shapes import SEEN_GROUP
 from pretrain.sim.splits import Split
@@ -57,6 +56,7 @@ def film_stills(plan: Plan, count: int, filmer: Filmer) -> Stills:
     pictures = np.empty((count, STILL_SIZE, STILL_SIZE, 3), np.uint8)
     outlines = np.empty((count, OUTLINE_SIZE, OUTLINE_SIZE), np.uint8)
     wardrobe, data = Wardrobe(scene), mujoco.MjData(scene.model)
+    backdrop = _backdrop(scene.model)
     canvas = filmer.canvas(plan.stage)
     drawn = np.empty((PICTURE_SIZE, PICTURE_SIZE, 3), np.uint8)
     try:
@@ -64,7 +64,11 @@ def film_stills(plan: Plan, count: int, filmer: Filmer) -> Stills:
             wardrobe.dress(rng)
             canvas.upload_textures()
             restore(scene, data, plan.stage.frames[int(rng.integers(len(plan.stage.frames)))])
-            _turn_camera(plan.stage, data, draw_view(rng) if rng.uniform() < _ELSEWHERE else None)
+            view = draw_view(rng) if rng.uniform() < _ELSEWHERE else None
+            _turn_camera(scene, data, view)
+            # Beyond the table, walls and what stands before them would hide all else.
+            stands = view is None or view.at[1] < _BACKDROP_STANDS
+            scene.model.geom_group[backdrop] = SEEN_GROUP if stands else UNSEEN
             owners = canvas.draw(data, drawn)
             pictures[index] = drawn.reshape(STILL_SIZE, 2, STILL_SIZE, 2, 3).mean((1, 3))
             middles = owners[_STRIDE // 2 :: _STRIDE, _STRIDE // 2 :: _STRIDE]
@@ -108,18 +112,14 @@ def _read(path: Path) -> Sequence[Pixels]:
     return pictures, outlines
 
 
-def _turn_camera(stage: Stage, data: mujoco.MjData, view: View | None) -> None:
+def _turn_camera(scene: Scene, data: mujoco.MjData, view: View | None) -> None:
     """See `data` from `view`; None: with the wearer's eyes."""
-    scene = stage.scene
-    model, camera = scene.model, scene.camera
-    model.cam_fovy[camera] = scene.recipe.head.fovy if view is None else view.fovy
+    scene.model.cam_fovy[scene.camera] = scene.recipe.head.fovy if view is None else view.fovy
     if view is not None:
-        data.cam_xpos[camera], data.cam_xmat[camera] = view.at, view.axes.ravel()
-    # Beyond the table, walls and what stands before them would hide all else.
-    seen = view is None or view.at[1] < _BACKDROP_STANDS
-    model.geom_group[_backdrop(model)] = SEEN_GROUP if seen else UNSEEN
+        data.cam_xpos[scene.camera], data.cam_xmat[scene.camera] = view.at, view.axes.ravel()
 
 
 def _backdrop(model: mujoco.MjModel) -> list[int]:
+    """Ids of the walls, and of what hangs and stands before them."""
     names = [(geom, model.geom(geom).name) for geom in range(model.ngeom)]
     return [geom for geom, name in names if name.endswith(" wall") or name.startswith("background#")]

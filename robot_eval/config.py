@@ -21,7 +21,7 @@ from egorep.files import writable_folder
 from egorep.names import unknown
 from egorep.registry import EncoderName, validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
-from robot_eval.demos import DemoRecipe
+from robot_eval.demos import FIRST_SEED, MOST_OWN_DEMOS, MOST_OWN_SETS, SEEDS_PER_POLICY, DemoRecipe
 from robot_eval.environment import EnvSettings
 from robot_eval.policies import PolicyConfig
 from robot_eval.published import published_names
@@ -124,6 +124,7 @@ class RunConfig:
     tasks: list[str] | None
     encoders: list[str]
     demos: int
+    fresh_demos: bool
     published: dict[str, str] | None
     filter_key: str | None
     seeds: Any
@@ -180,14 +181,16 @@ class RunConfig:
             variation=cast(VariationName, variation),
         )
 
-    def recipe(self, name: TaskName) -> DemoRecipe:
-        """Of the demonstrations by a task's expert."""
+    def recipe(self, name: TaskName, policy_seed: int) -> DemoRecipe:
+        """Of the demonstrations by a task's expert that a policy learns from."""
+        own = policy_seed * SEEDS_PER_POLICY if self.fresh_demos else 0
         return DemoRecipe(
             settings=self.settings(name, self.variation),
             count=self.demos,
             noise=self.protocol.demo_noise * load_suite(name.suite).noise_scale,
             horizon=self.horizon(name) + self.protocol.demo_hold,
             hold=self.protocol.demo_hold,
+            first_seed=FIRST_SEED + own,
         )
 
     @functools.cached_property
@@ -237,18 +240,34 @@ def parse(config: DictConfig) -> RunConfig:
         ConfigError: one line that says which key, what came and what is wanted.
     """
     run = typed(config, RunConfig)
+    run = dataclasses.replace(run, policy_seeds=_policy_seeds(run.seeds, run.protocol.seeds))
     try:
         _check_names(run)
         _check_tasks(run)
         _check_numbers(run)
         _check_policy(run)
+        _check_fresh(run)
         _check_published(run)
         for key, folder in (("data", run.data), ("out", run.out)):
             writable_folder(key, folder)
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    seeds = _policy_seeds(run.seeds, run.protocol.seeds)
-    return dataclasses.replace(run, policy_seeds=seeds)
+    return run
+
+
+def _check_fresh(run: RunConfig) -> None:
+    if not run.fresh_demos:
+        return
+    if run.published:
+        raise ValueError(f"fresh_demos=true wants demonstrations by experts, got published={run.published}")
+    if run.demos > MOST_OWN_DEMOS:
+        raise ValueError(
+            f"fresh_demos=true has room for {MOST_OWN_DEMOS} demonstrations a seed, got demos={run.demos}"
+        )
+    if max(run.policy_seeds) >= MOST_OWN_SETS:
+        raise ValueError(
+            f"fresh_demos=true is for policy seeds below {MOST_OWN_SETS}, got seeds={run.policy_seeds}"
+        )
 
 
 def _check_published(run: RunConfig) -> None:

@@ -38,10 +38,15 @@ from robot_eval.variation import RANGES
 _logger = logging.getLogger(__name__)
 
 FIRST_SEED = 1_000_000  # demonstrations, evaluation and held-out episodes draw from seeds that never meet
+SEEDS_PER_POLICY = 1_000  # of each of them, where policy seeds have their own
 _MAX_CRASHES = 3
 _LOOK = "frame_hash"  # file beside the episodes of an unfinished collection
 # Experts of the suites succeed in most episodes; a task below this share is broken, not unlucky.
 _LEAST_SUCCESS = 0.2
+MOST_OWN_DEMOS = int(SEEDS_PER_POLICY * _LEAST_SUCCESS)
+"""Demonstrations that a policy seed's own seeds suffice for, however rarely the expert succeeds."""
+MOST_OWN_SETS = FIRST_SEED // SEEDS_PER_POLICY
+"""Policy seeds below this one have demonstrations that are no episode of an evaluation."""
 
 
 def content_key(content: Any) -> str:
@@ -71,9 +76,14 @@ class Recipe:
         return {"pictures": PICTURES_VERSION, **packages, **ours}
 
     @property
+    def as_json(self) -> dict[str, Any]:
+        """The fields, as JSON has them."""
+        return dataclasses.asdict(self)
+
+    @property
     def key(self) -> str:
         """Hash of the recipe, its versions and the ranges that looks are drawn from."""
-        recipe = {**dataclasses.asdict(self), "versions": self.versions}
+        recipe = {**self.as_json, "versions": self.versions}
         ranges = RANGES.get(self.settings.variation)
         return content_key(recipe if ranges is None else {**recipe, "ranges": repr(ranges)})
 
@@ -84,11 +94,21 @@ class DemoRecipe(Recipe):
 
     Attributes:
         noise, horizon, hold: see `robot_eval.simulators.demonstrate`.
+        first_seed: of the first episode; the others follow it.
     """
 
     noise: float
     horizon: int
     hold: int
+    first_seed: int = FIRST_SEED
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The fields; without `first_seed` where it is the usual one, as in files older than the field."""
+        fields = super().as_json
+        if self.first_seed == FIRST_SEED:
+            del fields["first_seed"]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -99,11 +119,11 @@ class Demo:
     name: str
     fingerprint: str
 
-    def frames(self) -> npt.NDArray[np.uint8]:
-        """(T, H, W, 3) uint8 pictures, those of several cameras side by side."""
+    def frames(self, count: int | None = None) -> npt.NDArray[np.uint8]:
+        """(T, H, W, 3) uint8 pictures, those of several cameras side by side; the first `count`, or all."""
         with h5py.File(self.path) as file:
             cameras = json.loads(file["data"].attrs["recipe"])["settings"]["camera"].split("+")
-            views = [file[f"data/{self.name}/obs/{camera}_image"][:] for camera in cameras]
+            views = [file[f"data/{self.name}/obs/{camera}_image"][:count] for camera in cameras]
             return np.concatenate(views, axis=2)
 
     def read(self, key: str) -> npt.NDArray[Any]:
@@ -111,6 +131,23 @@ class Demo:
         with h5py.File(self.path) as file:
             values: npt.NDArray[Any] = file[f"data/{self.name}/{key}"][:]
             return values
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The first pictures of a demonstration: all that some policies look at. A `FrameSet`, too."""
+
+    demo: Demo
+    count: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the content."""
+        return f"{self.demo.fingerprint}-first{self.count}"
+
+    def frames(self) -> npt.NDArray[np.uint8]:
+        """(min(T, count), H, W, 3) uint8 pictures."""
+        return self.demo.frames(self.count)
 
 
 @dataclass(frozen=True)
@@ -201,7 +238,7 @@ class _Collection:
         self._progress = progress
         self._outcome: dict[int, bool] = {}
         self._crashes: dict[int, int] = {}
-        self._next = FIRST_SEED
+        self._next = recipe.first_seed
 
     def run(self, workers: int) -> list[int]:
         """Seeds of the episodes that are to be kept, and of the failed ones before the last of them."""
@@ -344,7 +381,7 @@ def _join(data: h5py.Group, recipe: Recipe, parts: Path, seeds: Sequence[int]) -
             digest.update(demo[key][:].tobytes())
     data.attrs["total"] = total
     data.attrs["env_args"] = json.dumps(load_suite(recipe.settings.suite).env_args(recipe.settings))
-    data.attrs["recipe"] = json.dumps({**dataclasses.asdict(recipe), "versions": recipe.versions})
+    data.attrs["recipe"] = json.dumps({**recipe.as_json, "versions": recipe.versions})
     data.attrs["discarded"] = len(seeds) - len(kept)
     data.attrs["fingerprint"] = digest.hexdigest()
     data.attrs["frame_hash"] = (parts / _LOOK).read_text()

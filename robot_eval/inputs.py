@@ -34,16 +34,17 @@ class PolicyInputs:
         """Inputs of a whole episode.
 
         Args:
-            features: (T, D); None for an encoder that sees no pictures.
+            features: (T, D), or of the first pictures alone, if a policy looks at no others: later steps keep
+                the last; None for an encoder that sees no pictures.
             proprio: (T, P).
             state: (T, S).
 
         Returns:
-            (T, dim) float32. Before the first frame stands the first frame, as in a rollout.
+            (T, dim) float32. Before the first frame stands the first frame. All is as in a rollout.
         """
         window = InputWindow(self)
         steps = [
-            window.push(None if features is None else features[t], proprio[t], state[t])
+            window.push(None if features is None else features[: t + 1][-1], proprio[t], state[t])
             for t in range(len(proprio))
         ]
         return np.stack(steps)

@@ -303,7 +303,7 @@ def _facts(frame: pd.DataFrame) -> list[tuple[str, str]]:
         ("Tasks", _count_tasks(frame)),
         ("Policy", _join(frame["policy"])),
         ("Protocol", _join(frame["protocol"])),
-        ("Demonstrations", _join(frame["demos"])),
+        ("Demonstrations", _join(frame["demos"]) + (", fresh for each policy seed" if _fresh(frame) else "")),
         ("Policy seeds", str(frame["seed"].nunique())),
         ("Held-out episodes per seed", _join(episodes) or "none"),
         ("Evaluations", str(len(frame))),
@@ -354,6 +354,13 @@ def _encoder_provenance(frame: pd.DataFrame, order: list[str]) -> list[dict[str,
             }
         )
     return lines
+
+
+def _fresh(frame: pd.DataFrame) -> bool:
+    """Whether policy seeds learnt from demonstrations of their own."""
+    tasks = frame.groupby([*_TASK, "train_variation", "demos"])
+    sets, seeds = tasks["demos_fingerprint"].nunique(), tasks["seed"].nunique()
+    return bool(((sets == seeds) & (seeds > 1)).all())
 
 
 def _demonstrations(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from egorep import Encoder, load_encoder
-from egorep.cache import FeatureCache
+from egorep.cache import FeatureCache, FrameSet
 from egorep.cores import cores
 from egorep.orphans import end_with
 from egorep.registry import EncoderName
@@ -100,7 +100,7 @@ class Run:
         torch.set_num_threads(1)
         with self._bar:
             for name in self._config.chosen:
-                yield self._cells(name, self._demonstrations(name))
+                yield self._cells(name)
 
     def _write_probes(self) -> list[ProbeRow]:
         rows = [row for _, row in self._probes.dated_rows(self._probe_keys)]
@@ -112,9 +112,10 @@ class Run:
             return len(config.chosen) * config.demos
         evaluations = protocol.budget.total // protocol.budget.evaluate_every
         tasks = len(config.chosen)
+        sets = len(config.policy_seeds) if config.fresh_demos else 1
         policies = tasks * len(config.encoders) * len(config.policy_seeds)
         judged = evaluations * protocol.episodes + len(config.judges) * protocol.held_out_episodes
-        return tasks * config.demos + policies * judged
+        return tasks * sets * config.demos + policies * judged
 
     def _advance(self, episodes: int) -> None:
         self._bar.update(episodes)
@@ -122,19 +123,27 @@ class Run:
     def _say(self, *words: str) -> None:
         self._bar.set_description_str(" ".join(words))
 
-    def _demonstrations(self, name: TaskName) -> DemoSet:
-        config = self._config
+    def _demonstrations(self, name: TaskName) -> dict[int, DemoSet]:
+        """Of each policy seed: the same for all, or its own."""
+        seeds = self._config.policy_seeds
         self._say(str(name), "demonstrations")
+        if self._config.fresh_demos:
+            return {seed: self._collected(name, seed) for seed in seeds}
+        return dict.fromkeys(seeds, self._collected(name, seeds[0]))
+
+    def _collected(self, name: TaskName, policy_seed: int) -> DemoSet:
+        config = self._config
         folder = Path(config.data) / "demos"
         if config.published and name.task in config.published:
             path, key = Path(config.published[name.task]), config.filter_key
             settings = config.settings(name, config.variation)
             return published_demos(path, settings, folder, config.workers, config.demos, key, self._advance)
-        return collect(config.recipe(name), folder, config.workers, self._advance)
+        return collect(config.recipe(name, policy_seed), folder, config.workers, self._advance)
 
-    def _cells(self, name: TaskName, demos: DemoSet) -> list[Cell]:
+    def _cells(self, name: TaskName) -> list[Cell]:
+        demos = self._demonstrations(name)
         return [
-            Cell(self._config, name, self._encoder(name, encoder, seed), demos, seed)
+            Cell(self._config, name, self._encoder(name, encoder, seed), demos[seed], seed)
             for encoder in self._config.encoders
             for seed in self._config.policy_seeds
         ]
@@ -254,7 +263,7 @@ class Run:
         """Train the policies that are not there yet, one per core, and keep all their checkpoints."""
         missing = [cell for cell in cells if not cell.trained]
         for cell in missing:  # features first: an encoder takes all cores by itself
-            self._encode(cell)
+            self._encode(cell, cell.shown)
         if missing:
             self._say(str(cells[0].name), f"training {len(missing)} policies")
         with ThreadPoolExecutor(cores()) as threads, contextlib.ExitStack() as stack:
@@ -296,11 +305,11 @@ class Run:
             "seed": cell.seed,
         }
 
-    def _encode(self, cell: Cell) -> None:
-        """Put the features of its demonstrations into the cache."""
+    def _encode(self, cell: Cell, pictures: Sequence[FrameSet]) -> None:
+        """Put the features of pictures of its demonstrations into the cache."""
         if cell.encoder.observation == "picture" and not cell.looks:
             self._say(str(cell.name), cell.encoder.name, "features")
-            self._cache.fill(cell.encoder, cell.demos.demos, stride=cell.stride)
+            self._cache.fill(cell.encoder, pictures, stride=cell.stride)
 
     def _probe(self, cells: Sequence[Cell]) -> None:
         """Probe the features of every encoder, of untrained ones the first draw alone, and the state."""
@@ -311,7 +320,7 @@ class Run:
         self._probe_keys += [cell.probes.key for cell in cells]
         missing = [cell for cell in cells if not self._probes.has(cell.probes.key)]
         for cell in missing:  # features are missing where its policies were trained, and `data` is new
-            self._encode(cell)
+            self._encode(cell, cell.demos.demos)
         if missing:
             self._say(str(cells[0].name), f"probing {len(missing)} encoders")
         with ThreadPoolExecutor(cores()) as threads:
@@ -319,7 +328,7 @@ class Run:
 
     def _probe_one(self, cell: Cell) -> None:
         demos = cell.demos.demos
-        encoded = self._features(cell)
+        encoded = self._features(cell, demos)
         features = None
         if cell.encoder.observation != "state":
             features = _seen(demos, encoded, dataclasses.replace(cell.inputs, proprio=False))
@@ -328,17 +337,17 @@ class Run:
         self._probes.write(cell.probes.key, cell.probes.rows(features, inputs, states, actions))
 
     def _training_set(self, cell: Cell) -> Demonstrations:
-        inputs = _seen(cell.demos.demos, self._features(cell), cell.inputs)
+        inputs = _seen(cell.demos.demos, self._features(cell, cell.shown), cell.inputs)
         actions = [demo.read("actions") for demo in cell.demos.demos]
         lengths = tuple(len(rows) for rows in actions)
         seen, done = (torch.from_numpy(np.concatenate(parts)) for parts in (inputs, actions))
         return Demonstrations(seen, done, lengths)
 
-    def _features(self, cell: Cell) -> Sequence[npt.NDArray[np.float32] | None]:
-        """Features of each demonstration; None where the encoder looks at no pictures."""
+    def _features(self, cell: Cell, pictures: Sequence[FrameSet]) -> Sequence[npt.NDArray[np.float32] | None]:
+        """Features of pictures of each demonstration; None where the encoder looks at none."""
         if cell.encoder.observation != "picture":
-            return [None] * len(cell.demos.demos)
-        return [self._cache.features(cell.encoder, demo, cell.stride) for demo in cell.demos.demos]
+            return [None] * len(pictures)
+        return [self._cache.features(cell.encoder, shown, cell.stride) for shown in pictures]
 
 
 def _seen(

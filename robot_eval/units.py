@@ -14,7 +14,7 @@ from egorep import Encoder
 from egorep.probing import LIMIT
 from robot_eval.cloning import Training
 from robot_eval.config import RunConfig, TaskName
-from robot_eval.demos import DemoSet, content_key
+from robot_eval.demos import SEEDS_PER_POLICY, Beginning, Demo, DemoSet, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.policies.base import InputShape, PictureSource
@@ -27,7 +27,6 @@ from robot_eval.views import Pixels
 # for every encoder, so encoders are compared on the same layouts and looks.
 _EVALUATION_SEEDS = 2_000_000
 _HELD_OUT_SEEDS = 5_000_000
-_SEEDS_PER_POLICY = 1_000
 
 
 def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
@@ -39,7 +38,7 @@ def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
         count: how many; evaluations during training reuse theirs at every checkpoint.
     """
     first = _EVALUATION_SEEDS if role == "checkpoint" else _HELD_OUT_SEEDS
-    return [first + policy_seed * _SEEDS_PER_POLICY + episode for episode in range(count)]
+    return [first + policy_seed * SEEDS_PER_POLICY + episode for episode in range(count)]
 
 
 def encoder_seed(name: str, policy_seed: int) -> int:
@@ -84,6 +83,13 @@ class Cell:
         if not self.looks:
             return self.encoder
         return Pixels(self.config.protocol.picture_size, len(self.cameras))
+
+    @property
+    def shown(self) -> list[Beginning] | list[Demo]:
+        """What the policy is shown of the pictures of its demonstrations."""
+        count = self.config.cloned.looks
+        demos = self.demos.demos
+        return list(demos) if count is None else [Beginning(demo, count) for demo in demos]
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -41,9 +41,9 @@ class Kind:
     sees: tuple[Sees, ...]
 
     @property
-    def policy(self) -> Callable[..., Policy]:
+    def policy(self) -> type[Policy]:
         """Its class."""
-        found: Callable[..., Policy] = getattr(self._module, self.name)
+        found: type[Policy] = getattr(self._module, self.name)
         return found
 
     @property
@@ -106,7 +106,12 @@ class PolicyConfig:
         settings: dict[str, Any] = asdict(cast(Any, self.settings))
         return {"name": self.name, "kind": self.kind, "sees": self.sees, **settings}
 
+    @property
+    def looks(self) -> int | None:
+        """At how many pictures of an episode it looks, from the first; None: at all."""
+        return KINDS[self.kind].policy.looks
+
     def build(self, shape: InputShape, action_dim: int, **more: Any) -> Policy:
         """A fresh policy, drawn from torch's global generator; `more` is the kind's own."""
-        made: Policy = KINDS[self.kind].policy(shape, action_dim, self.settings, **more)
-        return made
+        made: Callable[..., Policy] = KINDS[self.kind].policy
+        return made(shape, action_dim, self.settings, **more)

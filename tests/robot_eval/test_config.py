@@ -285,6 +285,7 @@ def test_seeds_are_a_number_or_a_list(configure, asked: str, got: list[int]) -> 
         ("engine=openvin", ["engine", "openvino"]),
         ("demos=0", ["demos", "at least 1", "0"]),
         ("demos=many", ["many", "demos"]),
+        ("fresh_demos=maybe", ["fresh_demos", "maybe"]),
         ("seeds=4", ["seeds=4", "3 seeds"]),
         ("seeds=0", ["seeds=0"]),
         ("seeds=[1,1]", ["distinct"]),
@@ -318,6 +319,22 @@ def test_a_wrong_setting_is_one_line_that_names_what_is_valid(configure, overrid
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("demos=201", ["room for 200", "demos=201"]),
+        ("seeds=[3,1000]", ["below 1000", "[3, 1000]"]),
+        ("+published={Can: can.hdf5}", ["by experts", "can.hdf5"]),
+    ],
+)
+def test_fresh_demonstrations_stay_apart_from_all_other_episodes(configure, override, words) -> None:
+    configure("fresh_demos=true", "demos=200", "seeds=[0,999]")
+    with pytest.raises(ConfigError) as error:
+        configure("fresh_demos=true", override.removeprefix("+"))
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_an_output_folder_that_cannot_be_made_is_refused(configure, tmp_path: Path) -> None:

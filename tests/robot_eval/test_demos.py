@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from egorep.cache import frames_fingerprint
-from robot_eval.demos import FIRST_SEED, DemoRecipe, DemoSet, collect, read_demos
+from robot_eval.demos import FIRST_SEED, Beginning, DemoRecipe, DemoSet, collect, read_demos
 from robot_eval.environment import EnvSettings
 from robot_eval.suites import load_suite, make_env
 
@@ -111,6 +111,27 @@ def test_failed_episodes_are_discarded_and_counted(demos: DemoSet) -> None:
         seeds = [int(demo.attrs["seed"]) for demo in file["data"].values()]
     assert demos.discarded > 0
     assert demos.discarded == max(seeds) - FIRST_SEED + 1 - 3
+
+
+def test_demonstrations_may_begin_with_another_seed(demos: DemoSet, tmp_path: Path) -> None:
+    other = dataclasses.replace(RECIPE, first_seed=FIRST_SEED + 1000, count=2)
+    made = collect(other, tmp_path, workers=2)
+    with h5py.File(made.path) as file:
+        seeds = [int(demo.attrs["seed"]) for demo in file["data"].values()]
+        assert json.loads(file["data"].attrs["recipe"])["first_seed"] == FIRST_SEED + 1000
+    assert min(seeds) >= FIRST_SEED + 1000
+    assert not {demo.fingerprint for demo in made.demos} & {demo.fingerprint for demo in demos.demos}
+    with h5py.File(demos.path) as file:  # so that files older than the field keep their names
+        assert "first_seed" not in json.loads(file["data"].attrs["recipe"])
+
+
+def test_a_beginning_is_the_first_pictures(demos: DemoSet) -> None:
+    demo = demos.demos[0]
+    beginning = Beginning(demo, 3)
+    assert np.array_equal(beginning.frames(), demo.frames()[:3])
+    assert len(Beginning(demo, 10_000).frames()) == len(demo.frames())
+    names = {demo.fingerprint, beginning.fingerprint, Beginning(demo, 4).fingerprint}
+    assert len(names) == 3
 
 
 def test_labels_are_the_experts_own_actions_where_noise_was_executed(demos: DemoSet) -> None:

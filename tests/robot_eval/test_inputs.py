@@ -66,6 +66,15 @@ def test_the_future_is_not_seen(episode: tuple[np.ndarray, ...]) -> None:
     assert not np.array_equal(changed[4], whole[4])
 
 
+def test_after_the_pictures_that_are_looked_at_stands_the_last(episode: tuple[np.ndarray, ...]) -> None:
+    features, proprio, state = episode
+    held = np.concatenate([features[:3], np.repeat(features[2:3], len(features) - 3, axis=0)])
+    inputs = PolicyInputs("picture", frames=2)
+    assert np.array_equal(
+        inputs.of_episode(features[:3], proprio, state), inputs.of_episode(held, proprio, state)
+    )
+
+
 def test_observers_of_numbers_need_no_features(episode: tuple[np.ndarray, ...]) -> None:
     _, proprio, state = episode
     assert np.array_equal(PolicyInputs("proprio", frames=3).of_episode(None, proprio, state), proprio)

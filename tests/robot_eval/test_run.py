@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import zarr
 from hydra import compose, initialize_config_module
 
 from robot_eval import looks
@@ -196,6 +197,28 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
     assert "linear probes" not in printed("probes=false")
     assert read_probes(tmp_path / "out") == []
     assert "What the features know" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_each_seed_may_learn_from_demonstrations_of_its_own(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0] / "data", tmp_path / "data")
+    more = ["encoders=[random/timm/test_vit]", "policy=keyposes", "fresh_demos=true", "probes=false"]
+    words = command(tmp_path, *more, "videos=false")
+    subprocess.run(words, capture_output=True, text=True, timeout=600, check=True)
+    rows = outcomes(tmp_path)
+    first, second = (set(part["demos_fingerprint"]) for _, part in rows.groupby("seed"))
+    assert first == set(outcomes(finished[0])["demos_fingerprint"]), "the first seed's are the usual ones"
+    assert len(second) == 1
+    assert not first & second
+    assert "2, fresh for each policy seed" in (tmp_path / "out" / "report.html").read_text()
+    # Key poses are read from the first three pictures, and no others are encoded.
+    before, after = (
+        {path.relative_to(folder) for path in folder.glob("data/features/*/*/zarr.json")}
+        for folder in (finished[0], tmp_path)
+    )
+    new = [tmp_path / path.parent for path in after - before]
+    assert [zarr.open_array(path, mode="r").shape[0] for path in new] == [3] * 4
 
 
 # A second suite, of the first one's tasks; simulator processes import the command's file again.

@@ -211,7 +211,9 @@ def test_each_seed_may_learn_from_demonstrations_of_its_own(
     assert first == set(outcomes(finished[0])["demos_fingerprint"]), "the first seed's are the usual ones"
     assert len(second) == 1
     assert not first & second
-    assert "2, fresh for each policy seed" in (tmp_path / "out" / "report.html").read_text()
+    said = "2, fresh for each policy seed"
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert said not in (finished[0] / "out" / "report.html").read_text()
     # Key poses are read from the first three pictures, and no others are encoded.
     before, after = (
         {path.relative_to(folder) for path in folder.glob("data/features/*/*/zarr.json")}

@@ -52,7 +52,7 @@ tables: setup
 	$(PYTHON) -m robot_eval encoders=[oracle] out=runs/table_oracle
 	$(PYTHON) -m robot_eval demos=5 out=runs/table_none_5 encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,egovideo_tiny:mean,random/egovideo_tiny,state]
 	$(PYTHON) -m robot_eval demos=10 out=runs/table_none_10 encoders=[egovideo_tiny:grid,efficientnet_lite0,egovideo_tiny,egovideo_tiny:mean,random/egovideo_tiny,state]
-	$(PYTHON) -m robot_eval variation=train policy=keyposes seeds=[3,4,5] protocol.held_out_episodes=30 out=runs/table_train \
+	$(PYTHON) -m robot_eval variation=train policy=keyposes fresh_demos=true seeds=[6,7,8,9,10] protocol.held_out_episodes=30 out=runs/table_fresh \
 		encoders=[egovideo_tiny:objects,efficientnet_lite0:grid,random/egovideo_tiny:objects,state]
 	$(PYTHON) -m robot_eval variation=train demos=50 out=runs/table_varied
 	$(PYTHON) -m robot_eval encoders=[oracle] variation=train demos=50 out=runs/table_varied_oracle

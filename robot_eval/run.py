@@ -124,8 +124,8 @@ class Run:
         self._bar.set_description_str(" ".join(words))
 
     def _demonstrations(self, name: TaskName) -> dict[int, DemoSet]:
-        """Of each policy seed: the same for all, or its own."""
-        seeds = self._config.policy_seeds
+        """Of each policy seed: the same for all, or its own. Probes alone are of the first."""
+        seeds = self._config.policy_seeds[: 1 if self._config.only_probes else None]
         self._say(str(name), "demonstrations")
         if self._config.fresh_demos:
             return {seed: self._collected(name, seed) for seed in seeds}
@@ -145,7 +145,7 @@ class Run:
         return [
             Cell(self._config, name, self._encoder(name, encoder, seed), demos[seed], seed)
             for encoder in self._config.encoders
-            for seed in self._config.policy_seeds
+            for seed in demos
         ]
 
     def _judge(self, cells: Sequence[Cell], settings: EnvSettings) -> None:

@@ -170,7 +170,8 @@ def test_features_are_probed_once_of_the_first_draw_and_only_where_it_is_asked_f
         words = command(tmp_path, *short, *more)
         return subprocess.run(words, capture_output=True, text=True, timeout=600, check=True).stdout
 
-    alone = printed("probes=only")
+    alone = printed("probes=only", "fresh_demos=true")
+    assert len(list(tmp_path.glob("data/demos/**/*.hdf5"))) == 1, "of the first policy seed"
     assert "linear probes of frozen features, metaworld/button-press-v3" in alone
     assert str(tmp_path / "out" / "probes.parquet") in alone
     assert not any((tmp_path / "out" / name).exists() for name in ("policies", "units", "report.html"))

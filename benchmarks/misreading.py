@@ -37,10 +37,10 @@ from robot_eval.inputs import PolicyInputs
 from robot_eval.intervals import cluster_wilson
 from robot_eval.policies.base import Demonstrations, InputShape, Policy
 from robot_eval.rollout import EpisodeRules, Rollouts
+from robot_eval.seeds import episode_seeds
 from robot_eval.simulators import simulators
 from robot_eval.stats import format_cell
 from robot_eval.suites import load_suite
-from robot_eval.units import episode_seeds
 
 READINGS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)  # R2
 PROPRIO = 4  # of the state's first entries
@@ -120,7 +120,7 @@ def trained(run: RunConfig, demos: DemoSet, seen: Reading, seed: int) -> Policy:
 
 def judged(run: RunConfig, name: TaskName, episodes: int) -> Iterator[tuple[float, list[bool]]]:
     """For each R2 and policy, whether the policy has succeeded at the end of each episode."""
-    demos = collect(run.recipe(name), Path(run.data) / "demos", run.workers)
+    demos = collect(run.recipe(name, run.policy_seeds[0]), Path(run.data) / "demos", run.workers)
     states = [demo.read("obs/state") for demo in demos.demos]
     known = load_suite(name.suite).entries(name.task)
     jobs = [(reading(known, states, r2), seed, r2) for r2 in READINGS for seed in run.policy_seeds]

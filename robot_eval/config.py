@@ -21,11 +21,12 @@ from egorep.files import writable_folder
 from egorep.names import unknown
 from egorep.registry import EncoderName, validate_encoder_name
 from robot_eval.cloning import SCHEDULES, Budget, Optimiser
-from robot_eval.demos import FIRST_SEED, MOST_OWN_DEMOS, MOST_OWN_SETS, SEEDS_PER_POLICY, DemoRecipe
+from robot_eval.demos import MOST_OWN_DEMOS, DemoRecipe
 from robot_eval.environment import EnvSettings
 from robot_eval.policies import PolicyConfig
 from robot_eval.published import published_names
 from robot_eval.render import LOOKS, Look
+from robot_eval.seeds import FIRST_DEMO_SEED, OWN_DEMO_SETS, own_demo_seed
 from robot_eval.suites import load_suite
 from robot_eval.variation import TRAIN_VARIATIONS, VARIATIONS, VariationName
 
@@ -183,14 +184,13 @@ class RunConfig:
 
     def recipe(self, name: TaskName, policy_seed: int) -> DemoRecipe:
         """Of the demonstrations by a task's expert that a policy learns from."""
-        own = policy_seed * SEEDS_PER_POLICY if self.fresh_demos else 0
         return DemoRecipe(
             settings=self.settings(name, self.variation),
             count=self.demos,
             noise=self.protocol.demo_noise * load_suite(name.suite).noise_scale,
             horizon=self.horizon(name) + self.protocol.demo_hold,
             hold=self.protocol.demo_hold,
-            first_seed=FIRST_SEED + own,
+            first_seed=own_demo_seed(policy_seed) if self.fresh_demos else FIRST_DEMO_SEED,
         )
 
     @functools.cached_property
@@ -264,9 +264,9 @@ def _check_fresh(run: RunConfig) -> None:
         raise ValueError(
             f"fresh_demos=true has room for {MOST_OWN_DEMOS} demonstrations a seed, got demos={run.demos}"
         )
-    if max(run.policy_seeds) >= MOST_OWN_SETS:
+    if max(run.policy_seeds) >= OWN_DEMO_SETS:
         raise ValueError(
-            f"fresh_demos=true is for policy seeds below {MOST_OWN_SETS}, got seeds={run.policy_seeds}"
+            f"fresh_demos=true is for policy seeds below {OWN_DEMO_SETS}, got seeds={run.policy_seeds}"
         )
 
 

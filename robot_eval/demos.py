@@ -31,22 +31,19 @@ from egorep.cache import frames_fingerprint
 from egorep.files import replacing
 from robot_eval.environment import EnvSettings
 from robot_eval.render import PICTURES_VERSION
+from robot_eval.seeds import FIRST_DEMO_SEED, SEEDS_PER_POLICY
 from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
 from robot_eval.suites import load_suite
 from robot_eval.variation import RANGES
 
 _logger = logging.getLogger(__name__)
 
-FIRST_SEED = 1_000_000  # demonstrations, evaluation and held-out episodes draw from seeds that never meet
-SEEDS_PER_POLICY = 1_000  # of each of them, where policy seeds have their own
 _MAX_CRASHES = 3
 _LOOK = "frame_hash"  # file beside the episodes of an unfinished collection
 # Experts of the suites succeed in most episodes; a task below this share is broken, not unlucky.
 _LEAST_SUCCESS = 0.2
 MOST_OWN_DEMOS = int(SEEDS_PER_POLICY * _LEAST_SUCCESS)
 """Demonstrations that a policy seed's own seeds suffice for, however rarely the expert succeeds."""
-MOST_OWN_SETS = FIRST_SEED // SEEDS_PER_POLICY
-"""Policy seeds below this one have demonstrations that are no episode of an evaluation."""
 
 
 def content_key(content: Any) -> str:
@@ -100,13 +97,13 @@ class DemoRecipe(Recipe):
     noise: float
     horizon: int
     hold: int
-    first_seed: int = FIRST_SEED
+    first_seed: int = FIRST_DEMO_SEED
 
     @property
     def as_json(self) -> dict[str, Any]:
         """The fields; without `first_seed` where it is the usual one, as in files older than the field."""
         fields = super().as_json
-        if self.first_seed == FIRST_SEED:
+        if self.first_seed == FIRST_DEMO_SEED:
             del fields["first_seed"]
         return fields
 

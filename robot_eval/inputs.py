@@ -44,7 +44,9 @@ class PolicyInputs:
         """
         window = InputWindow(self)
         steps = [
-            window.push(None if features is None else features[: t + 1][-1], proprio[t], state[t])
+            window.push(
+                None if features is None else features[min(t, len(features) - 1)], proprio[t], state[t]
+            )
             for t in range(len(proprio))
         ]
         return np.stack(steps)

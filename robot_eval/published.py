@@ -31,8 +31,9 @@ import numpy.typing as npt
 
 from egorep.files import replacing
 from egorep.names import unknown
-from robot_eval.demos import FIRST_SEED, DemoSet, Recipe, stored_once, write_look, write_part
+from robot_eval.demos import DemoSet, Recipe, stored_once, write_look, write_part
 from robot_eval.environment import EnvSettings
+from robot_eval.seeds import FIRST_DEMO_SEED
 from robot_eval.simulators import Simulator, SimulatorCrashError, Trajectory, simulators
 from robot_eval.suites import load_suite
 
@@ -315,7 +316,7 @@ class _Conversion:
 
 def _seed(name: str) -> int:
     """Of the looks of a demonstration; the episodes that policies are judged on have others."""
-    return FIRST_SEED + int(name.removeprefix("demo_"))
+    return FIRST_DEMO_SEED + int(name.removeprefix("demo_"))
 
 
 @dataclass(frozen=True)

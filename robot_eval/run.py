@@ -43,9 +43,10 @@ from robot_eval.probe_results import ProbeRow, ProbeStore, write_probes
 from robot_eval.published import published_demos
 from robot_eval.results import EvaluationRow, ResultStore
 from robot_eval.rollout import EpisodeResult, EpisodeRules, Rollouts
+from robot_eval.seeds import episode_seeds
 from robot_eval.simulators import Simulator, simulators
 from robot_eval.suites import load_suite
-from robot_eval.units import Cell, Unit, encoder_seed, episode_seeds, policy_path
+from robot_eval.units import Cell, Unit, encoder_seed, policy_path
 from robot_eval.views import seen_by
 
 _logger = logging.getLogger(__name__)

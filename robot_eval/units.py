@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from egorep import Encoder
+from egorep.cache import FrameSet
 from egorep.probing import LIMIT
 from robot_eval.cloning import Training
 from robot_eval.config import RunConfig, TaskName
-from robot_eval.demos import SEEDS_PER_POLICY, Beginning, Demo, DemoSet, content_key
+from robot_eval.demos import Beginning, DemoSet, content_key
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.policies.base import InputShape, PictureSource
@@ -22,23 +23,6 @@ from robot_eval.probes import ProbeUnit
 from robot_eval.rollout import EpisodeRules
 from robot_eval.suites import load_suite
 from robot_eval.views import Pixels
-
-# Demonstrations take seeds from 1,000,000 on. Each policy seed has a thousand episodes of its own, the same
-# for every encoder, so encoders are compared on the same layouts and looks.
-_EVALUATION_SEEDS = 2_000_000
-_HELD_OUT_SEEDS = 5_000_000
-
-
-def episode_seeds(role: str, policy_seed: int, count: int) -> list[int]:
-    """Seeds of the episodes that a policy is judged on.
-
-    Args:
-        role: `checkpoint` or `held_out`.
-        policy_seed: of the policy.
-        count: how many; evaluations during training reuse theirs at every checkpoint.
-    """
-    first = _EVALUATION_SEEDS if role == "checkpoint" else _HELD_OUT_SEEDS
-    return [first + policy_seed * SEEDS_PER_POLICY + episode for episode in range(count)]
 
 
 def encoder_seed(name: str, policy_seed: int) -> int:
@@ -85,11 +69,11 @@ class Cell:
         return Pixels(self.config.protocol.picture_size, len(self.cameras))
 
     @property
-    def shown(self) -> list[Beginning] | list[Demo]:
+    def shown(self) -> Sequence[FrameSet]:
         """What the policy is shown of the pictures of its demonstrations."""
         count = self.config.cloned.looks
         demos = self.demos.demos
-        return list(demos) if count is None else [Beginning(demo, count) for demo in demos]
+        return demos if count is None else [Beginning(demo, count) for demo in demos]
 
     @property
     def cameras(self) -> tuple[str, ...]:

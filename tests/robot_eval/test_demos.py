@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from egorep.cache import frames_fingerprint
-from robot_eval.demos import FIRST_SEED, Beginning, DemoRecipe, DemoSet, collect, read_demos
+from robot_eval.demos import Beginning, DemoRecipe, DemoSet, collect, read_demos
 from robot_eval.environment import EnvSettings
+from robot_eval.seeds import FIRST_DEMO_SEED
 from robot_eval.suites import load_suite, make_env
 
 SETTINGS = EnvSettings("metaworld", "button-press-v3", "corner2", render_size=64, picture_size=64)
@@ -100,7 +101,7 @@ def test_reading_gives_what_was_written(demos: DemoSet) -> None:
     with h5py.File(demos.path) as file:
         seeds = [int(file[f"data/{demo.name}"].attrs["seed"]) for demo in demos.demos]
     assert seeds == sorted(set(seeds))
-    assert seeds[0] >= FIRST_SEED
+    assert seeds[0] >= FIRST_DEMO_SEED
     for demo in demos.demos:
         assert frames_fingerprint(demo.frames()) == demo.fingerprint
         assert len(demo.frames()) == len(demo.read("actions"))
@@ -110,16 +111,16 @@ def test_failed_episodes_are_discarded_and_counted(demos: DemoSet) -> None:
     with h5py.File(demos.path) as file:
         seeds = [int(demo.attrs["seed"]) for demo in file["data"].values()]
     assert demos.discarded > 0
-    assert demos.discarded == max(seeds) - FIRST_SEED + 1 - 3
+    assert demos.discarded == max(seeds) - FIRST_DEMO_SEED + 1 - 3
 
 
 def test_demonstrations_may_begin_with_another_seed(demos: DemoSet, tmp_path: Path) -> None:
-    other = dataclasses.replace(RECIPE, first_seed=FIRST_SEED + 1000, count=2)
+    other = dataclasses.replace(RECIPE, first_seed=FIRST_DEMO_SEED + 1000, count=2)
     made = collect(other, tmp_path, workers=2)
     with h5py.File(made.path) as file:
         seeds = [int(demo.attrs["seed"]) for demo in file["data"].values()]
-        assert json.loads(file["data"].attrs["recipe"])["first_seed"] == FIRST_SEED + 1000
-    assert min(seeds) >= FIRST_SEED + 1000
+        assert json.loads(file["data"].attrs["recipe"])["first_seed"] == FIRST_DEMO_SEED + 1000
+    assert min(seeds) >= FIRST_DEMO_SEED + 1000
     assert not {demo.fingerprint for demo in made.demos} & {demo.fingerprint for demo in demos.demos}
     with h5py.File(demos.path) as file:  # so that files older than the field keep their names
         assert "first_seed" not in json.loads(file["data"].attrs["recipe"])
@@ -185,7 +186,7 @@ def test_a_killed_collection_goes_on_where_it_was(demos: DemoSet, tmp_path: Path
     # A part that is made again would lose this mark.
     with h5py.File(parts[0], "a") as file:
         file["demo"].attrs["mark"] = "made before the kill"
-    (parts[0].parent / f"{FIRST_SEED + 50}.tmp").write_bytes(b"half a part")
+    (parts[0].parent / f"{FIRST_DEMO_SEED + 50}.tmp").write_bytes(b"half a part")
     resumed = collect(RECIPE, tmp_path, workers=2)
     found, expected = content(resumed.path), content(demos.path)
     marked = [name for name, value in found.items() if isinstance(value, dict) and "mark" in value]

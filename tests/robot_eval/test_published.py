@@ -21,13 +21,14 @@ import torch
 from egorep import load_encoder
 from egorep.cache import frames_fingerprint
 from robot_eval.cloning import Optimiser, Training, clone
-from robot_eval.demos import FIRST_SEED, DemoSet, read_demos
+from robot_eval.demos import DemoSet, read_demos
 from robot_eval.environment import EnvSettings
 from robot_eval.inputs import PolicyInputs
 from robot_eval.policies import PolicyConfig
 from robot_eval.policies.base import Demonstrations, InputShape
 from robot_eval.policies.mlp import MLPSettings
 from robot_eval.published import published_demos
+from robot_eval.seeds import FIRST_DEMO_SEED
 from robot_eval.simulators import Simulator, SimulatorCrashError
 from robot_eval.suites import make_env
 
@@ -170,7 +171,7 @@ def test_bad_demonstrations_are_left_out_and_counted(
 ) -> None:
     assert demos.discarded == 1
     with h5py.File(demos.path) as made:
-        assert [int(demo.attrs["seed"]) - FIRST_SEED for demo in made["data"].values()] == [0, 1, 3]
+        assert [int(demo.attrs["seed"]) - FIRST_DEMO_SEED for demo in made["data"].values()] == [0, 1, 3]
         assert json.loads(made["data"].attrs["env_args"])["env_name"] == "Lift"
         assert made["data"].attrs["frame_hash"]
     again = published_demos(file, SETTINGS, file.parent / "other", workers=1, count=2, filter_key="train")

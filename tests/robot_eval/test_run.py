@@ -23,7 +23,7 @@ from robot_eval.config import COMMAND, parse
 from robot_eval.probe_results import read_probes
 from robot_eval.results import read_results
 from robot_eval.run import Run
-from robot_eval.units import episode_seeds
+from robot_eval.seeds import episode_seeds
 
 TINY = [
     "tasks=[button-press-v3]",

@@ -165,7 +165,7 @@ class Plan:
         figures = _found(folder / "judged" / "egosim.parquet", "pretrain.zeroshot", *judged)
         figures = figures.set_index(["task", "measure"])
         for name, place in WORDS.items():
-            yield name, 100 * figures.loc[place, "estimate"], 100 * figures.loc[place, "chance"]
+            yield name, 100 * float(figures["estimate"][place]), 100 * float(figures["chance"][place])
 
     def _by_probes(self, folder: Path) -> Iterator[tuple[str, float, float]]:
         """Each of `PROBES` likewise, of the class token."""

@@ -39,7 +39,8 @@ def measure(way: str) -> None:
     seconds = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        info_nce(*model(clips, ids), model.logit_scale, ids).backward()
+        video, text = model(clips, ids)
+        info_nce(video, text, model.logit_scale, ids).backward()
         adam.step()
         adam.zero_grad()
         seconds.append(time.perf_counter() - began)

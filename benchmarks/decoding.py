@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
@@ -33,14 +34,16 @@ VIDEOS = {  # height, width, distance of keyframes
     "Ego4D's size, 426 x 320, a keyframe in 30": (320, 426, 30),
 }
 
-Reader = Callable[[Path, np.ndarray], np.ndarray]
+Pictures = npt.NDArray[np.uint8]
+Seconds = npt.NDArray[np.float64]
+Reader = Callable[[Path, Seconds], Pictures]
 
 
 def write(path: Path, height: int, width: int, keyframes: int) -> None:
     """A camera that wanders over a blurred, coloured texture, with the noise of a sensor."""
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.random((2 * height, 2 * width, 3)).astype(np.float32), (0, 0), 4)
-    texture = cv2.normalize(texture, None, 20, 235, cv2.NORM_MINMAX)
+    texture = np.interp(texture, (texture.min(), texture.max()), (20, 235))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"g": str(keyframes)})
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
@@ -51,12 +54,12 @@ def write(path: Path, height: int, width: int, keyframes: int) -> None:
         container.mux(stream.encode())
 
 
-def ours(path: Path, seconds: np.ndarray) -> np.ndarray:
+def ours(path: Path, seconds: Seconds) -> Pictures:
     """Seek to the keyframe, resize while converting."""
     return read_frames(path, seconds, SIZE)
 
 
-def opencv(path: Path, seconds: np.ndarray) -> np.ndarray:
+def opencv(path: Path, seconds: Seconds) -> Pictures:
     """Seek to the first frame, then grab on; resize afterwards."""
     numbers = np.floor(seconds * FPS + 1e-6).astype(int)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -69,12 +72,12 @@ def opencv(path: Path, seconds: np.ndarray) -> np.ndarray:
         height, width = picture.shape[:2]
         scale = SIZE / min(height, width)
         picture = cv2.resize(picture, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_AREA)
-        pictures.append(middle(picture))
+        pictures.append(middle(np.asarray(picture, np.uint8)))
     capture.release()
     return np.stack(pictures)
 
 
-def from_the_start(path: Path, seconds: np.ndarray) -> np.ndarray:
+def from_the_start(path: Path, seconds: Seconds) -> Pictures:
     """Decode all frames up to the last, convert those picked, resize with torchvision."""
     numbers = np.floor(seconds * FPS + 1e-6).astype(int).tolist()
     with av.open(str(path)) as container:
@@ -88,13 +91,13 @@ def from_the_start(path: Path, seconds: np.ndarray) -> np.ndarray:
     return np.stack([middle(picture) for picture in resized])
 
 
-def middle(picture: np.ndarray) -> np.ndarray:
+def middle(picture: Pictures) -> Pictures:
     """The centre square."""
     top, left = ((side - SIZE) // 2 for side in picture.shape[:2])
     return picture[top : top + SIZE, left : left + SIZE]
 
 
-def rate(read: Reader, path: Path, clips: list[np.ndarray]) -> float:
+def rate(read: Reader, path: Path, clips: list[Seconds]) -> float:
     """Clips per second of processor time: what other processes do does not count."""
     began = time.process_time()
     for seconds in clips:

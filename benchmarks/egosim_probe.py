@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
@@ -38,6 +40,8 @@ FRAMES, COMPONENTS, COSINES = 16, 24, 5
 PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e5)
 SPLITS = ("train", "validation", "test")
 
+Maps = npt.NDArray[np.floating[Any]]
+
 
 def label(narrated: Narrated) -> str | None:
     """The direction of an action, or its verb where that has an opposite; failed actions have none."""
@@ -48,7 +52,7 @@ def label(narrated: Narrated) -> str | None:
     return next((name for name in names if name in known), None)
 
 
-def features(rows: Sequence[Narrated]) -> np.ndarray:
+def features(rows: Sequence[Narrated]) -> npt.NDArray[np.float16]:
     """(N, 16, places, C) float16 of each row's frames."""
     encoder = load_encoder("efficientnet_lite0", max_batch=FRAMES)
     return np.stack(
@@ -56,14 +60,14 @@ def features(rows: Sequence[Narrated]) -> np.ndarray:
     )
 
 
-def over_time(maps: np.ndarray) -> np.ndarray:
+def over_time(maps: Maps) -> Maps:
     """(N, T, P, C) to (N, features): the first cosines over time of every place and component."""
     time = (np.arange(FRAMES) + 0.5) / FRAMES
     cosines = np.cos(np.pi * np.arange(COSINES)[:, None] * time)
     return np.einsum("kt,ntpc->nkpc", cosines, maps).reshape(len(maps), -1) / FRAMES
 
 
-def accuracy(inputs: dict[str, np.ndarray], classes: dict[str, np.ndarray]) -> tuple[int, int]:
+def accuracy(inputs: dict[str, Maps], classes: dict[str, npt.NDArray[np.bool_]]) -> tuple[int, int]:
     """Test clips right, and test clips, with the penalty that validation picks."""
     scaler = StandardScaler().fit(inputs["train"])
     scaled = {split: scaler.transform(values) for split, values in inputs.items()}

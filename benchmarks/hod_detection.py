@@ -7,10 +7,23 @@ Every narrated segment of a clip is looked at as annotation does: 16 frames, the
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pretrain.hod.contact import find_contact
+from pretrain.hod.detectors import ClipFrames, Detections, Detector, Hand, Thing, area, load_detector, overlap
+from pretrain.hod.tracking import track
+from pretrain.hod.tracks import Tracks
+from pretrain.sim.clip import Clip, record
+from pretrain.sim.splits import SPLITS
+
+Boxes = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
 
 FRAMES = 16
 FOUND = 0.3  # overlap from which a hand or an object is found
@@ -27,8 +40,6 @@ class Score:
 
     def print(self) -> None:
         """One line per figure."""
-        import numpy as np
-
         for name, hits in self.shares.items():
             print(f"{name:48} {np.mean(hits):.3f}  ({sum(hits)} of {len(hits)})")
         for name, values in self.overlaps.items():
@@ -37,10 +48,8 @@ class Score:
             print(f"{name:48} {len(values) / sum(values):.2f} clips of {FRAMES} frames per second")
 
 
-def truth_boxes(clip, frame):
+def truth_boxes(clip: Clip, frame: int) -> Boxes:
     """(5, 4) hands and objects of a frame in 0..1, in the order of the tracks; NaN where there is nothing."""
-    import numpy as np
-
     size = clip.truth.size
     return (
         np.concatenate([clip.truth.hand_boxes[frame], clip.truth.object_boxes[frame]]).astype(np.float32)
@@ -48,12 +57,8 @@ def truth_boxes(clip, frame):
     )
 
 
-def score_hands(score: Score, clip, numbers, detections) -> None:
+def score_hands(score: Score, clip: Clip, numbers: Numbers, detections: Detections) -> None:
     """Detection frame by frame: which visible hands are found, their boxes, sides and contact."""
-    import numpy as np
-
-    from pretrain.hod.detectors import area, overlap
-
     for frame, hands, things in zip(numbers, detections.hands, detections.things, strict=True):
         boxes, touches, used = truth_boxes(clip, frame), clip.truth.contact[frame].any(-1), set()
         for side in range(2):
@@ -75,10 +80,10 @@ def score_hands(score: Score, clip, numbers, detections) -> None:
         score.shares["detect: finds that are hands (precision)"] += [i in used for i in range(len(hands))]
 
 
-def score_contact(score: Score, touches: bool, objects, number: int, hands, things) -> None:
+def score_contact(
+    score: Score, touches: bool, objects: Boxes, number: int, hands: Sequence[Hand], things: Sequence[Thing]
+) -> None:
     """Whether a hand's contact is right, and the box of what it holds."""
-    from pretrain.hod.detectors import overlap
-
     state = hands[number].contact
     if state == 1:
         score.shares["contact: precision of contact"].append(touches)
@@ -94,12 +99,8 @@ def score_contact(score: Score, touches: bool, objects, number: int, hands, thin
         score.overlaps["contact: overlap of objects"].append(best)
 
 
-def score_tracks(score: Score, clip, numbers, tracks) -> None:
+def score_tracks(score: Score, clip: Clip, numbers: Numbers, tracks: Tracks) -> None:
     """The tracks of both hands: a hand counts as found on its own side only."""
-    import numpy as np
-
-    from pretrain.hod.detectors import overlap
-
     for i, frame in enumerate(numbers):
         boxes = truth_boxes(clip, frame)
         for side in range(2):
@@ -113,14 +114,8 @@ def score_tracks(score: Score, clip, numbers, tracks) -> None:
                 score.overlaps["track: overlap of hands found"].append(value)
 
 
-def measure(score: Score, clip, detector) -> None:
+def measure(score: Score, clip: Clip, detector: Detector) -> None:
     """All segments of one clip through detection, contact and tracking."""
-    import numpy as np
-
-    from pretrain.hod.contact import find_contact
-    from pretrain.hod.detectors import ClipFrames
-    from pretrain.hod.tracking import track
-
     for segment in clip.segments:
         middles = segment.start + (np.arange(FRAMES) + 0.5) / FRAMES * (segment.end - segment.start)
         numbers = np.unique(np.minimum((middles * clip.truth.fps).astype(int), len(clip.frames) - 1))
@@ -140,14 +135,11 @@ def measure(score: Score, clip, detector) -> None:
 
 def main() -> None:
     """Record clips one by one, measure them and print what they sum up to."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
     arguments = dict(enumerate(sys.argv[1:]))
     count, split = int(arguments.get(0, 12)), arguments.get(1, "validation")
     first, name = int(arguments.get(2, 9000)), arguments.get(3, "mediapipe")
-
-    from pretrain.hod.detectors import load_detector
-    from pretrain.sim.clip import record
-
+    if split not in SPLITS:
+        raise SystemExit(f"there is no split {split!r}, only {', '.join(SPLITS)}")
     detector, score = load_detector(name), Score()
     for seed in range(first, first + count):
         measure(score, record(seed, split), detector)

@@ -28,7 +28,9 @@ from pretrain.losses import info_nce
 FAST_FRAMES, REPEATS = 16, 5
 
 
-def step(encode: Callable[[], torch.Tensor], model: EgoVideo, ids: torch.Tensor, adam) -> float:
+def step(
+    encode: Callable[[], torch.Tensor], model: EgoVideo, ids: torch.Tensor, adam: torch.optim.Optimizer
+) -> float:
     """CPU seconds of one step."""
     began = time.process_time()
     loss = info_nce(encode(), model.encode_text(ids), model.logit_scale, ids)

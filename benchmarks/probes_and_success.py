@@ -75,8 +75,8 @@ def figure(data: pd.DataFrame) -> Figure:
     with styled():
         drawn = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = drawn.subplots()
-        for row in means.itertuples():
-            axes.plot(row.estimate, row.success, MARKERS[row.train_variation], color=paint[row.encoder])
+        for kind, encoder, estimate, success in means.to_numpy():
+            axes.plot(estimate, success, MARKERS[kind], color=paint[encoder])
         axes.set(xlabel=f"R2 of {' probe, '.join(PLOTTED)}", ylabel="held-out success", ylim=(0, 1))
         names = [Patch(color=paint[name], label=name) for name in dict.fromkeys(means["encoder"])]
         kinds = [Line2D([], [], marker=m, color="#59616C", ls="", label=kind) for kind, m in MARKERS.items()]

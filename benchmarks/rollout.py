@@ -11,6 +11,14 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:  # what imports MuJoCo waits until `main` has said how it draws
+    from robot_eval.rollout import Rollouts
 
 STEPS, REPEATS = 60, 5
 TASK, CAMERA = "hammer-v3", "corner2"
@@ -20,19 +28,25 @@ def naive(side: int) -> float:
     """Control steps per second of the naive loop with pictures of `side` pixels."""
     import gymnasium
     import metaworld  # noqa: F401 - registers its environments
-    import numpy as np
 
     from egorep import load_encoder
 
     encoder = load_encoder("efficientnet_lite0")
-    looks = {"render_mode": "rgb_array", "camera_name": CAMERA, "width": side, "height": side}
-    env = gymnasium.make("Meta-World/MT1", env_name=TASK, seed=0, **looks)
+    env: gymnasium.Env[Any, Any] = gymnasium.make(
+        "Meta-World/MT1",
+        env_name=TASK,
+        seed=0,
+        render_mode="rgb_array",
+        camera_name=CAMERA,
+        width=side,
+        height=side,
+    )
     env.reset()
-    encoder(env.render()[None].copy())
+    encoder(np.array([env.render()]))
     began = time.perf_counter()
     for _ in range(STEPS):
         env.step(np.zeros(4, np.float32))
-        encoder(env.render()[None].copy())
+        encoder(np.array([env.render()]))
     rate = STEPS / (time.perf_counter() - began)
     env.close()
     return rate
@@ -41,19 +55,17 @@ def naive(side: int) -> float:
 class Still:
     """A policy that does nothing, for free."""
 
-    looks = None
+    looks: int | None = None
 
-    def begin(self, seed):
+    def begin(self, seed: int) -> None:
         """It remembers nothing."""
 
-    def act(self, inputs, memories):  # noqa: ARG002
+    def act(self, inputs: npt.NDArray[np.float32], memories: Sequence[None]) -> npt.NDArray[np.float32]:  # noqa: ARG002
         """Zeros (B, 4)."""
-        import numpy as np
-
         return np.zeros((len(memories), 4), np.float32)
 
 
-def ours(rollouts, episodes: int) -> float:
+def ours(rollouts: Rollouts, episodes: int) -> float:
     """Control steps per second of vectorised rollouts."""
     began = time.perf_counter()
     results = rollouts.run(Still(), range(episodes))

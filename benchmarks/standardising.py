@@ -11,20 +11,23 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from egorep import load_encoder
 from egorep.probing import LIMIT
 from robot_eval.environment import EnvSettings
 from robot_eval.suites import make_env
+from robot_eval.variation import VariationName
 
 SCENES, TRAINING = 200, 140
 FIRST_SEED = 9_000_000
 RIDGES = (10.0, 100.0, 1e3, 1e4)
+VARIATIONS: tuple[VariationName, ...] = ("none", "train")
 ENCODERS = ("efficientnet_lite0", "random/efficientnet_lite0")
 
 
-def scenes(task: str, variation: str) -> tuple[np.ndarray, np.ndarray]:
+def scenes(task: str, variation: VariationName) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
     """Pictures (N, 224, 224, 3) and states (N, S) somewhere in the first half of the expert's way."""
     env = make_env(EnvSettings("metaworld", task, "corner2", variation=variation))
     rng = np.random.default_rng(0)
@@ -32,15 +35,16 @@ def scenes(task: str, variation: str) -> tuple[np.ndarray, np.ndarray]:
     for seed in range(FIRST_SEED, FIRST_SEED + SCENES):
         observation, _ = env.reset(seed=seed)
         for _ in range(rng.integers(0, 40)):
-            noise = 0.3 * rng.standard_normal(env.action_space.shape).astype(np.float32)
-            observation, *_ = env.step(env.expert_action() + noise)
+            action = env.expert_action()
+            noise = 0.3 * rng.standard_normal(action.shape)
+            observation, *_ = env.step(action + noise.astype(np.float32))
         pictures.append(env.render())
         states.append(observation["state"])
     env.close()
     return np.stack(pictures), np.stack(states).astype(np.float64)
 
 
-def r2(features: np.ndarray, states: np.ndarray, limit: float) -> float:
+def r2(features: npt.NDArray[np.float64], states: npt.NDArray[np.float64], limit: float) -> float:
     """Of ridge regression, at its best strength, on the scenes that it was not fitted on."""
     states = states[:, states[:TRAINING].std(0) > 1e-3]
     mean, std = features[:TRAINING].mean(0), features[:TRAINING].std(0)
@@ -60,7 +64,7 @@ def main() -> None:
     task = sys.argv[1] if len(sys.argv) > 1 else "button-press-v3"
     torch.set_num_threads(1)
     encoders = {name: load_encoder(name, engine="openvino") for name in ENCODERS}
-    for variation in ("none", "train"):
+    for variation in VARIATIONS:
         pictures, states = scenes(task, variation)
         for name, encoder in encoders.items():
             features = encoder(pictures).numpy().astype(np.float64)

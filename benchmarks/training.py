@@ -11,9 +11,10 @@ import statistics
 import time
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from egorep import load_encoder
+from egorep import Encoder, load_encoder
 from robot_eval.cloning import Optimiser, Training, clone
 from robot_eval.policies import PolicyConfig
 from robot_eval.policies.base import Demonstrations, InputShape
@@ -21,10 +22,11 @@ from robot_eval.policies.mlp import MLPSettings
 
 FRAMES, BATCH, STEPS, REPEATS = 2_000, 32, 20_000, 3
 NAIVE_STEPS, CACHED_STEPS = 3, 500
+Floats = npt.NDArray[np.float32]
 HEAD = PolicyConfig("r3m", "mlp", "features", MLPSettings([256, 256], "tanh", batch_norm=True))
 
 
-def naive(encoder, pictures, actions) -> float:
+def naive(encoder: Encoder, pictures: npt.NDArray[np.uint8], actions: Floats) -> float:
     """Seconds per step when every minibatch is encoded."""
     policy = HEAD.build(InputShape((encoder.dim,), 0), actions.shape[1])
     adam = torch.optim.Adam(policy.parameters(), lr=1e-3)
@@ -41,7 +43,7 @@ def naive(encoder, pictures, actions) -> float:
     return (time.perf_counter() - began) / NAIVE_STEPS
 
 
-def cached(features, actions) -> float:
+def cached(features: Floats, actions: Floats) -> float:
     """Seconds per step on cached features."""
     shape = InputShape((features.shape[1],), 0)
     training = Training(HEAD, shape, Optimiser(1e-3, BATCH, "constant"), [CACHED_STEPS], seed=0)

@@ -13,8 +13,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
@@ -63,7 +65,7 @@ def statistics(folder: Path, rows: pd.DataFrame) -> str:
 
 def coverage(
     folder: Path, rows: pd.DataFrame
-) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, int]]:
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, float], dict[str, int]]:
     """Shares of frames with each hand visible and with contact, and numbers of frames, by split."""
     hands, touching, total = {}, {}, {}
     for split in SPLITS:
@@ -117,8 +119,8 @@ def sheet(folder: Path, rows: pd.DataFrame, verb: str) -> Image.Image:
     return page
 
 
-def strip(folder: Path, row: object) -> Image.Image:
-    """One action: moments in a row, and its narration."""
+def strip(folder: Path, row: Any) -> Image.Image:
+    """One action, a row of the narrations' table: moments in a row, and its narration."""
     truth = read_truth(folder / "truth" / f"{row.video_id}.npz")
     instants = sample_instants(row.start_second, row.end_second, FRAMES)
     frames = read_frames(folder / "videos" / row.video_id, list(instants))

@@ -21,13 +21,12 @@ _MAX_CRASHES = 3
 
 
 class Actor(Protocol):
-    """Anything that maps inputs (B, D) to actions (B, A) row by row, as `robot_eval.policies.base.Policy`.
+    """Anything that maps inputs (B, D) to actions (B, A) row by row, as `robot_eval.policies.base.Policy`."""
 
-    Attributes:
-        looks: at how many pictures of an episode it looks, from the first; None: at all.
-    """
-
-    looks: int | None
+    @property
+    def looks(self) -> int | None:
+        """At how many pictures of an episode it looks, from the first; None: at all."""
+        ...
 
     def begin(self, seed: int) -> Any:
         """What it remembers of an episode that begins."""

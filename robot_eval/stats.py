@@ -6,7 +6,7 @@ many evaluations flatters (`expected_best` says how far).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -194,7 +194,7 @@ class DropTable:
     """
 
     learnt: dict[str, str]
-    changes: list[str]
+    changes: Sequence[str]
     rows: list[DropRow]
     legend: str
 
@@ -236,7 +236,7 @@ def _drop(usual: pd.DataFrame | None, changed: pd.DataFrame) -> Interval:
         return _UNKNOWN
 
 
-def _drop_rows(lines: pd.DataFrame, changes: list[str]) -> list[DropRow]:
+def _drop_rows(lines: pd.DataFrame, changes: Sequence[str]) -> list[DropRow]:
     several, order = lines["suite"].nunique() > 1, encoder_order(lines)
     parts = []
     if len(lines[["suite", "task"]].drop_duplicates()) > 1:

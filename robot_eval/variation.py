@@ -27,10 +27,10 @@ import numpy.typing as npt
 from robot_eval.render import Decor
 
 VariationName = Literal["none", "train", "unseen", "camera", "light", "texture", "distractors", "starts"]
-TRAIN_VARIATIONS: tuple[str, ...] = ("none", "train")  # the others are for judging
-SCENES: tuple[str, ...] = (*TRAIN_VARIATIONS, "unseen")
-CHANGES: tuple[str, ...] = ("camera", "light", "texture", "distractors", "starts")
-VARIATIONS: tuple[str, ...] = (*SCENES, *CHANGES)
+TRAIN_VARIATIONS: tuple[VariationName, ...] = ("none", "train")  # the others are for judging
+SCENES: tuple[VariationName, ...] = (*TRAIN_VARIATIONS, "unseen")
+CHANGES: tuple[VariationName, ...] = ("camera", "light", "texture", "distractors", "starts")
+VARIATIONS: tuple[VariationName, ...] = (*SCENES, *CHANGES)
 
 Array = npt.NDArray[np.float64]
 Span = tuple[float, float]

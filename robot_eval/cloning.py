@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -221,7 +221,8 @@ def save_policy(path: Path, policy: Policy, metadata: dict[str, Any]) -> None:
     # Networks of robomimic hold some tensors twice, which safetensors refuses.
     weights = {name: weight.detach().clone() for name, weight in policy.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={"egorep": json.dumps(metadata, sort_keys=True)})
+        # Its own way to write a file would leave it to the owner alone, whatever the umask says.
+        temporary.write_bytes(save(weights, metadata={"egorep": json.dumps(metadata, sort_keys=True)}))
 
 
 def load_policy(path: Path) -> tuple[Policy, dict[str, Any]]:

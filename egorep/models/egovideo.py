@@ -131,9 +131,10 @@ class EgoVideo(
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        config = json.dumps({"model_type": "egovideo", **asdict(self.config)}, indent=2)
-        (save_directory / "config.json").write_text(config + "\n")
-        save_model(self, str(save_directory / "model.safetensors"))
+        config, weights = save_directory / "config.json", save_directory / "model.safetensors"
+        config.write_text(json.dumps({"model_type": "egovideo", **asdict(self.config)}, indent=2) + "\n")
+        save_model(self, str(weights))
+        weights.chmod(config.stat().st_mode)  # safetensors lets the owner alone read, whatever the umask
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> EgoVideo:

@@ -154,6 +154,8 @@ def test_saved_policies_come_back(tmp_path: Path) -> None:
     assert read == metadata
     assert np.array_equal(act(policy, x), act(last.policy, x))
     assert list(path.parent.iterdir()) == [path], "nothing else is left"
+    (tmp_path / "any").touch()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode, "as the umask says"
 
 
 def test_a_failed_save_leaves_the_old_policy(tmp_path: Path) -> None:

@@ -99,6 +99,9 @@ def test_saving_and_loading(variant: str, make_model: Make, clips: torch.Tensor,
         model = make_model(dataclasses.replace(model.config, adapter="spatial_temporal"))
     model.save_pretrained(tmp_path / "model")
     assert {"config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "model").iterdir()}
+    (tmp_path / "any").touch()
+    usual = (tmp_path / "any").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "model").iterdir()} == {usual}, "as the umask says"
     loaded = EgoVideo.from_pretrained(tmp_path / "model")
     assert loaded.config == model.config
     assert not loaded.training

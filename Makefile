@@ -7,7 +7,7 @@ help:
 	@echo "make test       lint, types and tests"
 	@echo "make test-slow  the proofs that take minutes"
 	@echo "make bench      each benchmark against its peer, in one run"
-	@echo "make tiny       the weights of egovideo_tiny, from nothing (hours)"
+	@echo "make tiny       the weights of egovideo_tiny, from nothing (two hours)"
 	@echo "make tables     the README's tables (hours)"
 
 setup:
